@@ -1,0 +1,27 @@
+#!/bin/sh
+# Rewrites requirements.txt and requirements-dev.txt from pyproject.toml: exact versions with hashes, one set for every
+# supported Python and platform, and no address of any index. Versions already locked stay, unless UPGRADE=1.
+set -eu
+cd "$(dirname "$0")/.."
+
+uv=$(command -v uv || true)
+if [ -x .venv/bin/uv ]; then
+    uv=.venv/bin/uv
+fi
+if [ -z "$uv" ]; then
+    echo "lock: uv is missing; run 'sh tools/setup.sh --dev' first" >&2
+    exit 2
+fi
+
+compile() {
+    output=$1
+    shift
+    # --fork-strategy fewest: one version of a library for all Pythons, so that a model trained on one loads on another.
+    "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
+        --generate-hashes --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} \
+        --custom-compile-command "make lock" --output-file "$output" "$@"
+}
+
+compile requirements.txt
+compile requirements-dev.txt --extra dev --constraint requirements.txt
+grep -c '==' requirements.txt requirements-dev.txt
