@@ -1,0 +1,1 @@
+"""The admin client: provisions Jenkins for mlci and triggers its jobs."""
