@@ -1,0 +1,26 @@
+"""What holds for all tests: nothing of the machine leaks in, nothing leaks out into the home folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# At import, before a fixture of any scope can start mlci. A test that is about one of these sets it itself.
+for _name in [name for name in os.environ if name.startswith(("MLCI_", "JENKINS_"))]:
+    del os.environ[_name]
+os.environ.pop("CI", None)
+_scratch = Path(tempfile.mkdtemp(prefix="mlci-tests-"))
+os.environ["MLCI_STORE"] = str(_scratch / "store")
+os.environ["MLCI_CACHE"] = str(_scratch / "cache")
+os.environ["MPLBACKEND"] = "Agg"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_scratch() -> Iterator[None]:
+    yield
+    shutil.rmtree(_scratch, ignore_errors=True)
