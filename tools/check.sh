@@ -20,4 +20,4 @@ section "mypy --strict$folders"
 # shellcheck disable=SC2086
 mypy $folders
 section lint-imports
-lint-imports
+lint-imports --no-logo
