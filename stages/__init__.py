@@ -1,0 +1,3 @@
+"""mlci: from a commit to a model that serves traffic."""
+
+__version__ = "1.0.0"

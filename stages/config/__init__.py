@@ -1,0 +1,72 @@
+"""ml.yaml: found, parsed, replaced, checked. `load` reports all problems of a file at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.config import later, problems, rules
+from stages.config.schema import Config
+from stages.config.yamlfile import Document, assign, read, substitute, without_secrets
+from stages.errors import ConfigError
+
+#: Where models are kept unless `store` or MLCI_STORE says otherwise.
+DEFAULT_STORE = "~/.mlci/store"
+
+__all__ = ["Config", "Loaded", "load"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid configuration.
+
+    `config`: typed values, secrets included. `document`: the text before replacement, for records. `values`: after
+    replacement,
+    with secrets left unreplaced, for cache keys. `path`: the file.
+    """
+
+    config: Config
+    document: Document
+    values: dict[str, Any]
+    path: Path
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths in the file are relative to."""
+        return self.path.parent
+
+    def recorded(self, *sections: str) -> dict[str, Any]:
+        """Top-level sections as written, for `result.json`."""
+        return {name: self.document.data[name] for name in sections if name in self.document.data}
+
+    def keyed(self, *sections: str) -> dict[str, Any]:
+        """Top-level sections after replacement and without secrets, for cache keys."""
+        return {name: self.values[name] for name in sections if name in self.values}
+
+
+def load(path: Path, assignments: list[str] | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Read ml.yaml.
+
+    `assignments`: ``key.key=VALUE`` as given to ``--set``. `environment`: what ``${VAR}`` is replaced from; default
+    the process's own.
+
+    Raises:
+        ConfigError: every problem of the file at once, in the order of its lines.
+    """
+    path = Path(os.path.abspath(path))
+    document = read(path, os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+    if assignments:
+        document = assign(document, assignments)
+    environment = os.environ if environment is None else environment
+    data = substitute(document, environment)
+    if isinstance(data, dict):
+        data.setdefault("store", environment.get("MLCI_STORE", DEFAULT_STORE))
+    config, errors = problems.build(Config, document, data)
+    typed = problems.typed(data, Config) if isinstance(data, dict) else data
+    errors += rules.check(document, typed) + later.refuse(document, typed)
+    if config is None or errors:
+        raise ConfigError.group(sorted({e.what: e for e in errors}.values(), key=lambda e: problems.line_of(e.what)))
+    return Loaded(config, document, without_secrets(document.data, typed), path)

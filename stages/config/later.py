@@ -1,0 +1,63 @@
+"""Keys of the contract that this version does not carry out: each is refused in one line, never accepted and
+ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.config.yamlfile import Document, KeyPath
+from stages.errors import ConfigError
+
+_TARGETS = ("container", "service", "package", "app")
+
+
+def refuse(document: Document, data: Any) -> list[ConfigError]:
+    """One error for each configured key that belongs to a later version."""
+    if not isinstance(data, dict):
+        return []
+    found: list[tuple[KeyPath, str, str]] = []
+    gate = _mapping(data.get("validate"))
+    found += [
+        (("validate", key), f"{key} is not available in this version", "remove the key")
+        for key in ("champion", "slices", "drift", "latency", "size")
+        if gate.get(key)
+    ]
+    for name, bound in _mapping(gate.get("metrics")).items():
+        if isinstance(bound, dict) and bound.get("margin") is not None:
+            found.append(
+                (
+                    ("validate", "metrics", name, "margin"),
+                    "comparison with a champion is not available in this version",
+                    "use min or max",
+                )
+            )
+    if _mapping(data.get("model")).get("onnx") == "require":
+        found.append(
+            (
+                ("model", "onnx"),
+                "ONNX export is not available in this version",
+                "use onnx: auto, which serves with scikit-learn",
+            )
+        )
+    for name, target in _mapping(data.get("deploy")).items():
+        if isinstance(target, dict) and target.get("target") in _TARGETS:
+            found.append(
+                (
+                    ("deploy", name, "target"),
+                    f"target {target['target']} is not available in this version",
+                    "use target: process",
+                )
+            )
+    if isinstance(data.get("store"), str) and data["store"].startswith("s3://"):
+        found.append(
+            (
+                ("store",),
+                "an s3 store is not available in this version",
+                "use a directory that all deploying machines see",
+            )
+        )
+    return [ConfigError("CFG_NOT_AVAILABLE", f"{document.where(path)}: {what}", todo) for path, what, todo in found]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,335 @@
+"""YAML files as mlci reads them: YAML 1.2 core types, a line for every key, `${VAR}` in values only.
+
+PyYAML parses; the types are resolved here, because YAML 1.1 turns ``NO`` into false, ``1e-4`` into text and
+``12:30`` into 750.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+#: Keys whose values are never recorded, logged, printed or hashed after replacement.
+SECRET_KEYS = frozenset({"url", "user", "password", "token", "secret", "api_key"})
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INF = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
+
+
+class Untyped(str):
+    """Text that takes the type of the key that receives it.
+
+    A value that is exactly ``${VAR}``, or that comes from ``--set``: a text key takes it unchanged, any other key
+    takes
+    `typed()` of it.
+    """
+
+    def typed(self) -> Any:
+        """The text read as a YAML value: number, boolean, null, list, mapping or text."""
+        return scalar_or_flow(str(self))
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file.
+
+    `data`: plain dicts, lists and scalars, as written. `lines`: 1-based line of each key or item, by path. `name`:
+    what to call the
+    file in messages. `origins`: paths that did not come from the file, with the option that set them.
+    """
+
+    name: str
+    data: Any
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    origins: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def where(self, path: KeyPath) -> str:
+        """`file:line: key.path` for messages; the nearest enclosing line when the key itself is not there."""
+        dotted = dotted_path(path)
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.origins:
+                return f"{self.origins[path[:end]]}: {dotted}"
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return f"{self.name}:{self.lines[path[:end]]}: {dotted}" if dotted else f"{self.name}"
+        return f"{self.name}: {dotted}" if dotted else self.name
+
+
+def dotted_path(path: KeyPath) -> str:
+    """``("data", "columns", 0)`` as ``data.columns[0]``."""
+    out = ""
+    for part in path:
+        out += f"[{part}]" if isinstance(part, int) else (f".{part}" if out else str(part))
+    return out
+
+
+def read(path: Path, name: str | None = None) -> Document:
+    """Read and parse one file.
+
+    Raises:
+        ConfigError: CFG_FILE (missing, a folder, unreadable, not UTF-8), CFG_YAML, CFG_DUPLICATE_KEY.
+    """
+    shown = name or str(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            "CFG_FILE",
+            f"{shown}: no such file",
+            "give its path with --config, or make one with: mlci init DATA --target COLUMN",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("CFG_FILE", f"{shown}: not UTF-8 at byte {error.start}", "save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(
+            "CFG_FILE", f"{shown}: cannot be read: {error.strerror}", "check the path and its permissions"
+        ) from error
+    return parse(text, shown)
+
+
+def parse(text: str, name: str) -> Document:
+    """Parse YAML text. Raises: ConfigError: CFG_YAML, CFG_DUPLICATE_KEY."""
+    try:
+        documents = list(yaml.compose_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        raise _syntax_error(error, name, text) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            "CFG_YAML", f"{name}: not readable as YAML: {error}", "simplify or correct the file"
+        ) from None
+    if len(documents) > 1:
+        line = documents[1].start_mark.line + 1
+        raise ConfigError(
+            "CFG_YAML", f"{name}:{line}: a second document begins here", "keep one YAML document per file"
+        )
+    lines: dict[KeyPath, int] = {(): 1}
+    duplicates: list[ConfigError] = []
+    try:
+        data = _construct(documents[0], (), lines, duplicates, name) if documents else None
+    except RecursionError:
+        raise ConfigError(
+            "CFG_YAML",
+            f"{name}: an alias refers to itself, or the file is nested too deep",
+            "write the value out",
+        ) from None
+    if duplicates:
+        raise ConfigError.group(duplicates)
+    return Document(name, data, lines)
+
+
+def scalar_or_flow(text: str) -> Any:
+    """`text` as one YAML value, or the text itself where it is not YAML."""
+    try:
+        return parse(text, "value").data
+    except ConfigError:
+        return text
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader without YAML 1.1's implicit types: every plain scalar stays text until `_scalar` types it."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    where = f"{name}:{mark.line + 1}" if mark else name
+    column = f" (column {mark.column + 1})" if mark else ""
+    todo = "correct the YAML there; indentation is by spaces, text with ': ' or '#' needs quotes"
+    if mark and "${" in text.splitlines()[min(mark.line, text.count("\n"))]:
+        todo = 'inside {…} or […] quote it: "${VAR}"'
+    return ConfigError("CFG_YAML", f"{where}: {problem}{column}", todo)
+
+
+def _construct(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], duplicates: list[ConfigError], name: str
+) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, name)
+    if not node.tag.startswith("tag:yaml.org,2002:"):
+        raise ConfigError(
+            "CFG_YAML",
+            f"{name}:{node.start_mark.line + 1}: tag {node.tag!r} is not allowed",
+            "remove the tag",
+        )
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for index, child in enumerate(node.value):
+            lines[*path, index] = child.start_mark.line + 1
+            items.append(_construct(child, (*path, index), lines, duplicates, name))
+        return items
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigError("CFG_YAML", f"{name}:{line}: a key must be plain text", "quote the key")
+        key = _scalar(key_node, name)
+        here = (*path, key)
+        if key in mapping:
+            duplicates.append(
+                ConfigError(
+                    "CFG_DUPLICATE_KEY",
+                    f"{name}:{line}: {dotted_path(here)}: the key is given twice, first on line {lines[here]}",
+                    "keep one of them",
+                )
+            )
+            continue
+        lines[here] = line
+        mapping[key] = _construct(value_node, here, lines, duplicates, name)
+    return mapping
+
+
+def _scalar(node: yaml.ScalarNode, name: str) -> Any:
+    text: str = node.value
+    if node.tag not in ("tag:yaml.org,2002:str", "!"):
+        raise ConfigError(
+            "CFG_YAML",
+            f"{name}:{node.start_mark.line + 1}: tag {node.tag!r} is not allowed",
+            "remove the tag",
+        )
+    return core_type(text) if node.style is None else text
+
+
+def core_type(text: str) -> Any:
+    """A plain scalar typed by the YAML 1.2 core schema, without its octal form."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INT.fullmatch(text):
+        return int(text)
+    if _HEX.fullmatch(text):
+        return int(text, 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INF.fullmatch(text):
+        return -math.inf if text.startswith("-") else math.inf
+    if text in (".nan", ".NaN", ".NAN"):
+        return math.nan
+    return text
+
+
+def assign(document: Document, assignments: list[str]) -> Document:
+    """The document with each ``a.b.c=VALUE`` of `assignments` put in place.
+
+    Raises:
+        ConfigError: CFG_SET: no ``=``, an empty key, or a parent that is no mapping.
+    """
+    data = _copy(document.data if document.data is not None else {})
+    origins = dict(document.origins)
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        parts = tuple(dotted.strip().split("."))
+        option = f"--set {dotted.strip()}"
+        if not equals or not all(parts):
+            raise ConfigError(
+                "CFG_SET",
+                f"--set {assignment}: not of the form key.key=VALUE",
+                "write for example: --set data.source=data/new.csv",
+            )
+        at = data
+        for depth, part in enumerate(parts[:-1]):
+            child = at.setdefault(part, {}) if isinstance(at, dict) else None
+            if child is None and isinstance(at, dict):
+                child = at[part] = {}
+            if not isinstance(child, dict):
+                raise ConfigError(
+                    "CFG_SET",
+                    f"{option}: {dotted_path(parts[: depth + 1])} holds no keys",
+                    "give the whole value, as YAML, to the key itself",
+                )
+            at = child
+        if not isinstance(at, dict):
+            raise ConfigError("CFG_SET", f"{option}: the file holds no keys", "write ml.yaml as a mapping")
+        value = scalar_or_flow(text)
+        at[parts[-1]] = value if isinstance(value, dict | list) else Untyped(text)
+        origins[parts] = option
+    return Document(document.name, data, document.lines, origins)
+
+
+def substitute(document: Document, environment: Mapping[str, str]) -> Any:
+    """The document's data with every ``${VAR}`` and ``${VAR:-default}`` in its values replaced.
+
+    Keys are left alone; ``$${`` gives a literal ``${``; what replaced a reference is not searched again.
+
+    Raises:
+        ConfigError: CFG_ENV_UNSET, one for every variable that is not set and has no default.
+    """
+    problems: list[ConfigError] = []
+
+    def replace(value: Any, path: KeyPath) -> Any:
+        if isinstance(value, dict):
+            return {key: replace(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [replace(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+
+        def one(match: re.Match[str]) -> str:
+            if match.group(0) == "$${":
+                return "${"
+            variable, default = match.group(1), match.group(3)
+            if variable in environment:
+                return environment[variable]
+            if match.group(2) is not None:
+                return default
+            problems.append(
+                ConfigError(
+                    "CFG_ENV_UNSET",
+                    f"{document.where(path)}: environment variable {variable} is not set",
+                    f"set {variable}, or give a default: ${{{variable}:-value}}",
+                )
+            )
+            return ""
+
+        whole = _REFERENCE.fullmatch(value)
+        replaced = _REFERENCE.sub(one, value)
+        return Untyped(replaced) if isinstance(value, Untyped) or (whole and whole.group(1)) else replaced
+
+    data = replace(document.data, ())
+    if problems:
+        raise ConfigError.group(problems)
+    return data
+
+
+def without_secrets(raw: Any, replaced: Any, key: str | int = "") -> Any:
+    """`replaced`, with the text before replacement (`raw`) wherever a key of `SECRET_KEYS` holds the value."""
+    if isinstance(key, str) and key in SECRET_KEYS:
+        return raw
+    if isinstance(raw, dict) and isinstance(replaced, dict):
+        return {name: without_secrets(raw.get(name), value, name) for name, value in replaced.items()}
+    if isinstance(raw, list) and isinstance(replaced, list):
+        return [without_secrets(a, b) for a, b in zip(raw, replaced, strict=True)]
+    return replaced
+
+
+def walk(data: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every path and value of a tree, parents before children."""
+    yield path, data
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from walk(value, (*path, key))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

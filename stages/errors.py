@@ -1,0 +1,99 @@
+"""What can go wrong, and how it is said.
+
+    MlciError
+     ├── UsageError      exit 2   the command line is wrong
+     ├── ConfigError     exit 2   ml.yaml or jenkins.yaml is wrong
+     ├── DataError       exit 3   rows, columns or a source were refused
+     ├── ArtefactError   exit 3   a file does not match its record, or must not be loaded
+     ├── GateError       exit 4   the gate or the tests said no, or cannot tell
+     ├── InfraError      exit 5   Docker, registry, network, store, disk
+     └── Interrupted     exit 130 a person or a signal stopped it
+
+Each error carries ``what`` (one line: what happened), ``todo`` (one line: what to do), and ``code``, a stable name
+that scripts may
+branch on. Anything that is not an `MlciError` is a bug in mlci: exit 1, with a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MlciError(Exception):
+    """Base class of everything that mlci reports without a traceback.
+
+    `code` is a stable upper-case name, `what` one line of what happened, `todo` one line of what to do next.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, code: str, what: str, todo: str) -> None:
+        super().__init__(f"{code}: {what}")
+        self.code = code
+        self.what = what
+        self.todo = todo
+
+    def problems(self) -> list[MlciError]:
+        """All problems that this error reports; itself, unless it groups several."""
+        return [self]
+
+
+class UsageError(MlciError):
+    """The command line cannot be understood."""
+
+    exit_code = 2
+
+
+class ConfigError(MlciError):
+    """A configuration file is wrong; `others` holds further problems found in the same pass."""
+
+    exit_code = 2
+
+    def __init__(self, code: str, what: str, todo: str, others: tuple[ConfigError, ...] = ()) -> None:
+        super().__init__(code, what, todo)
+        self.others = others
+
+    def problems(self) -> list[MlciError]:
+        return [self, *self.others]
+
+    @classmethod
+    def group(cls, errors: list[ConfigError]) -> ConfigError:
+        """One error that reports all of `errors`, in order.
+
+        Raises:
+            ValueError: `errors` is empty.
+        """
+        if not errors:
+            raise ValueError("no errors to group")
+        first, *rest = errors
+        return cls(first.code, first.what, first.todo, tuple(rest))
+
+
+class DataError(MlciError):
+    """Data were refused: which rows, columns or file, and where the rejects are."""
+
+    exit_code = 3
+
+
+class ArtefactError(MlciError):
+    """A file does not match its record, or is not allowed to be loaded."""
+
+    exit_code = 3
+
+
+class GateError(MlciError):
+    """Tests or the quality gate did not approve: fine to look at, not to deploy."""
+
+    exit_code = 4
+
+
+class InfraError(MlciError):
+    """Something outside failed; `what` or `todo` says what was rolled back."""
+
+    exit_code = 5
+
+
+class Interrupted(MlciError):
+    """Stopped from outside; nothing half-written is left behind."""
+
+    exit_code = 130

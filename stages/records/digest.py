@@ -1,0 +1,41 @@
+"""SHA-256 of files, trees and plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Digest(NamedTuple):
+    """Content of a file: hexadecimal SHA-256 and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+def sha256_file(path: Path) -> Digest:
+    """Digest of a file's bytes. Raises: OSError."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return Digest(digest.hexdigest(), stream.tell())
+
+
+def canonical_json(value: Any) -> bytes:
+    """One text for equal data: sorted keys, no spaces, UTF-8. NaN is allowed, because a record may hold one."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
+
+
+def sha256_json(value: Any) -> str:
+    """Hexadecimal SHA-256 of `canonical_json`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_tree(files: dict[str, bytes]) -> str:
+    """Hexadecimal SHA-256 over names and contents, independent of their order."""
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{len(files[name])}\0".encode())
+        whole.update(files[name])
+    return whole.hexdigest()

@@ -1,0 +1,81 @@
+"""One writer at a time in a `.mlci` folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.errors import InfraError
+from stages.records.atomic import disk_errors
+
+log = logging.getLogger("mlci")
+
+#: How long a second run waits for the first, in seconds; MLCI_LOCK_TIMEOUT overrides it.
+TIMEOUT = 3600.0
+
+_held: dict[Path, int] = {}
+
+
+@contextmanager
+def exclusive(work: Path) -> Iterator[None]:
+    """Hold the lock of `work` (a `.mlci` folder); re-entrant within a process. On first entry, clears what a killed
+    run left.
+
+    Raises:
+        InfraError: DEP_LOCKED when another process still holds it after the timeout; DEP_DISK.
+    """
+    if _held.get(work, 0):
+        _held[work] += 1
+        try:
+            yield
+        finally:
+            _held[work] -= 1
+        return
+    from filelock import FileLock, Timeout
+
+    with disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+    try:
+        timeout = float(os.environ.get("MLCI_LOCK_TIMEOUT", TIMEOUT))
+    except ValueError:
+        timeout = TIMEOUT
+    lock = FileLock(work / "lock")
+    holder = work / "lock.holder"
+    try:
+        with disk_errors(work):
+            lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text() if holder.exists() else "unknown"
+        log.warning("waiting for another mlci in this folder (%s) to finish", who)
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            raise InfraError(
+                "DEP_LOCKED", f"{work}: another mlci is still running there ({who})", "wait for it, or end it"
+            ) from None
+    _held[work] = 1
+    try:
+        with disk_errors(work):
+            holder.write_text(f"process {os.getpid()}")
+            recover(work)
+        yield
+    finally:
+        _held[work] = 0
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def recover(work: Path) -> None:
+    """Undo what a killed run left: a folder swapped out but not in comes back, temporary folders go."""
+    temporary = work / ".tmp"
+    if not temporary.exists():
+        return
+    for old in sorted(temporary.glob("old-*")):
+        home = work / old.name.removeprefix("old-")
+        if not home.exists():
+            os.replace(old, home)
+    shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,74 @@
+"""`result.json`: what a stage did, from what, into what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.records.atomic import write_json
+from stages.records.digest import Digest, sha256_file
+
+SCHEMA_VERSION = 1
+FILE = "result.json"
+
+
+@dataclass
+class Result:
+    """One stage's record. `inputs` and `outputs`: path → {sha256, size}; `config`: the text before replacement."""
+
+    stage: str
+    status: str
+    exit_code: int
+    started: str
+    seconds: float
+    peak_rss_bytes: int
+    inputs: dict[str, dict[str, Any]]
+    outputs: dict[str, dict[str, Any]]
+    config: dict[str, Any]
+    python: str
+    libraries: dict[str, str]
+    git_commit: str | None
+    summary: dict[str, Any]
+    key: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write into `folder`, atomically. Raises: InfraError: DEP_DISK."""
+        data = asdict(self)
+        write_json(folder / FILE, {"schema_version": data.pop("schema_version"), **data})
+
+    def output(self, name: str) -> Digest:
+        """Recorded digest of an output. Raises: KeyError."""
+        return Digest(self.outputs[name]["sha256"], self.outputs[name]["size"])
+
+    def changed_outputs(self, folder: Path) -> list[str]:
+        """Names of recorded outputs that are missing from `folder` or differ from the record."""
+        changed = []
+        for name, recorded in self.outputs.items():
+            path = folder / name
+            try:
+                if path.stat().st_size != recorded["size"] or sha256_file(path).sha256 != recorded["sha256"]:
+                    changed.append(name)
+            except OSError:
+                changed.append(name)
+        return changed
+
+
+def read(folder: Path) -> Result | None:
+    """The record in `folder`; None where there is no valid one: such a folder does not exist for mlci."""
+    try:
+        data = json.loads((folder / FILE).read_bytes())
+        if data["schema_version"] != SCHEMA_VERSION:
+            return None
+        return Result(**data)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def digests_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """path → {sha256, size} of every file below `folder` but the record itself, sorted by path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
+    return {p.relative_to(folder).as_posix(): sha256_file(p)._asdict() for p in files}
