@@ -12,6 +12,8 @@ else
     exit 1
 fi
 
+echo "setup: installing the system package $*"
+
 apt() {
     # The lock is waited for: a fresh machine often still runs its first unattended upgrade. Errors stay visible.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >/dev/null

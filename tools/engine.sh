@@ -16,7 +16,6 @@ if command -v docker >/dev/null && docker version --format '{{.Server.Version}}'
 fi
 
 if [ ! -e "$tried" ]; then
-    echo "setup: installing Docker's engine (docker.io)"
     touch "$tried"
     if sh tools/apt.sh docker.io; then
         rm -f "$tried"

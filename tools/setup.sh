@@ -63,7 +63,6 @@ make_venv() {
             "$(readlink -f /usr/bin/python3 2>/dev/null)") ;;
             *) package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])') ;;
         esac
-        say "installing the system package $package"
         sh tools/apt.sh "$package" || fail "$python cannot make virtual environments." \
             "Install the system package for it (Debian, Ubuntu: sudo apt-get install $package), then run this again."
     fi
@@ -90,7 +89,8 @@ install_locked() {
     else
         say "installing $requirements with pip (about a minute when nothing is cached)"
         set -- .venv/bin/python -m pip --disable-pip-version-check install --quiet
-        "$@" --require-hashes -r "$requirements"
+        # --use-pep517: Debian 12's pip otherwise warns of the old way for a package that comes as source.
+        "$@" --use-pep517 --require-hashes -r "$requirements"
         "$@" --no-deps --no-build-isolation --editable .
     fi
 }

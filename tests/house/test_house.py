@@ -148,7 +148,7 @@ def test_dev_lock_only_adds() -> None:
 
 
 def test_lock_has_what_builds_mlci_itself() -> None:
-    """`make setup` installs the project without build isolation, so that nothing comes in without a hash."""
+    """`make setup` installs the project without build isolation, with the setuptools of the lock."""
     for requirement in map(
         Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     ):
