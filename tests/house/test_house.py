@@ -65,17 +65,14 @@ def test_no_large_files() -> None:
 def test_no_absolute_home_paths() -> None:
     home = re.compile(r"(?<![\w.$}])/(?:home|Users)/[\w.-]+|(?<![\w.$}])/ro{2}t/")
     places = [str(place) for place in (Path.home(), ROOT) if len(place.parts) > 2]
-    named = [
-        name for name, text in texts() if home.search(text) or any(f"{place}/" in text for place in places)
-    ]
+    named = [name for name, text in texts() if home.search(text) or any(f"{place}/" in text for place in places)]
     assert named == []
 
 
 def test_no_package_index_is_named() -> None:
     """Sites have mirrors: clients find their own settings, the tree does not override them."""
     hosts = [
-        ".".join(labels)
-        for labels in (("pypi", "org"), ("files", "pythonhosted", "org"), ("registry", "npmjs", "org"))
+        ".".join(labels) for labels in (("pypi", "org"), ("files", "pythonhosted", "org"), ("registry", "npmjs", "org"))
     ]
     assert [name for name, text in texts() if any(host in text for host in hosts)] == []
 
@@ -87,9 +84,7 @@ def test_markdown_links_lead_somewhere() -> None:
             prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
             targets = re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", prose)
             local = [target for target in targets if "://" not in target and not target.startswith("mailto:")]
-            broken += [
-                f"{name}: {target}" for target in local if not (ROOT / name).parent.joinpath(target).exists()
-            ]
+            broken += [f"{name}: {target}" for target in local if not (ROOT / name).parent.joinpath(target).exists()]
     assert broken == []
 
 
