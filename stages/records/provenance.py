@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def loaded_libraries() -> dict[str, str]:
     tops = {name.split(".")[0] for name in list(sys.modules)}
     names = {owner for top in tops for owner in owners.get(top, ())} - {"mlci", "pip", "setuptools"}
     return {name: importlib.metadata.version(name) for name in sorted(names, key=str.lower)}
+
+
+def own_files(folder: Path) -> Iterator[Path]:
+    """Files below `folder` that a person wrote: nothing in hidden folders, environments or caches."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name not in ("__pycache__", "node_modules", "venv", "site-packages")
+        )
+        for name in names:
+            path = Path(place) / name
+            if path.is_file():
+                yield path
 
 
 def installed_version(name: str) -> str | None:

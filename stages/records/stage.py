@@ -28,8 +28,11 @@ log = logging.getLogger("mlci")
 
 @dataclass
 class Work:
-    """What a stage's work found. `error` (code, what, todo) goes with status `failed`, exit code 4: a finished
-    stage that says no."""
+    """What a stage's work found.
+
+    `summary`: plain data for `result.json`; its `text` is one sentence for people, a log and Jenkins' build description.
+    `error` goes with status `failed` and exit code 4: a finished stage that says no.
+    """
 
     summary: dict[str, Any]
     status: str = "done"
@@ -51,8 +54,8 @@ def carry_out(project: Project, stage: Stage, work: Callable[[Path], Work]) -> R
     """Run `work(folder)` unless the stage's last result still holds.
 
     `work` writes into an empty folder. When it returns, the folder replaces `.mlci/<stage>/` whole. When it raises,
-    what it wrote
-    becomes `.mlci/<stage>.failed/` and the last good folder stays; when it is interrupted, what it wrote is removed.
+    what it wrote becomes `.mlci/<stage>.failed/` and the last good folder stays; when it is interrupted, what it wrote
+    is removed.
 
     Returns:
         The record; its status is `skipped` when nothing changed. Exit code 4 in a record is for the caller to act on.

@@ -1,0 +1,149 @@
+"""`mlci check`: everything that can be known to be wrong without touching data. `--schema`: the JSON Schema for
+editors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from stages.answer import Answer
+from stages.errors import ConfigError, MlciError
+from stages.project import Project
+
+#: A value that stands for another one until the environment is known.
+_REFERENCE = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"}
+
+
+def check(project: Project) -> Answer:
+    """Check what the configuration names: functions, estimator, metrics, test folders, the place of the store.
+
+    Raises:
+        ConfigError: everything found, at once.
+    """
+    found: list[ConfigError] = []
+    for one in (_functions, _estimator, _metrics, _tests, _requirements, _store):
+        try:
+            one(project)
+        except ConfigError as error:
+            found += [error, *error.others]
+        except MlciError as error:
+            found.append(ConfigError(error.code, error.what, error.todo))
+    if found:
+        raise ConfigError.group(found)
+    name = project.show(project.loaded.path)
+    lines = [f"{name}: valid"]
+    notes = []
+    if not project.config.validation.metrics:
+        notes.append("validate.metrics is empty: the gate approves nothing until it says what a good model is")
+    if not project.config.deploy:
+        notes.append("deploy is empty: mlci run ends after validate")
+    return Answer([*lines, *(f"  note: {note}" for note in notes)], {"config": name, "valid": True, "notes": notes})
+
+
+def _functions(project: Project) -> None:
+    data, model = project.config.data, project.config.model
+    names = {("data", "transform"): data.transform}
+    if model.preprocess != "auto":
+        names["model", "preprocess"] = model.preprocess
+    if isinstance(data.source, str) and data.source.startswith("python:"):
+        names["data", "source"] = data.source.removeprefix("python:")
+    problems = []
+    for path, name in names.items():
+        try:
+            if name is not None:
+                project.function(name)
+        except ConfigError as error:
+            problems.append(ConfigError(error.code, f"{project.loaded.document.where(path)}: {error.what}", error.todo))
+    if problems:
+        raise ConfigError.group(problems)
+
+
+def _estimator(project: Project) -> None:
+    from stages.model.estimator import build
+
+    build(project.config)
+
+
+def _metrics(project: Project) -> None:
+    from stages.model import metrics
+
+    problems = []
+    for name in project.config.validation.metrics:
+        try:
+            metrics.get(name)
+        except ConfigError as error:
+            where = project.loaded.document.where(("validate", "metrics", name))
+            problems.append(ConfigError(error.code, f"{where}: {error.what}", error.todo))
+    if problems:
+        raise ConfigError.group(problems)
+
+
+def _tests(project: Project) -> None:
+    from stages.test import folders
+
+    folders(project)
+
+
+def _requirements(project: Project) -> None:
+    name = project.config.environment.requirements
+    if name is not None and not project.path(name).is_file():
+        where = project.loaded.document.where(("environment", "requirements"))
+        raise ConfigError("CFG_FILE", f"{where}: no such file: {name}", "write it, or remove the key")
+
+
+def _store(project: Project) -> None:
+    """In CI, a store inside the workspace is lost with it, and every model would be the first.
+
+    Raises:
+        ConfigError: CFG_STORE_IN_WORKSPACE.
+    """
+    if not (os.environ.get("CI") or os.environ.get("JENKINS_URL")):
+        return
+    config = project.config
+    matters = any(bound.margin is not None for bound in config.validation.metrics.values())
+    matters = matters or any(target.target in ("container", "service") for target in config.deploy.values())
+    places = [
+        project.root,
+        *(Path(os.environ[name]) for name in ("WORKSPACE", "GITHUB_WORKSPACE") if os.environ.get(name)),
+    ]
+    if (
+        matters
+        and not config.store.startswith("s3://")
+        and any(project.store.is_relative_to(place) for place in places)
+    ):
+        raise ConfigError(
+            "CFG_STORE_IN_WORKSPACE",
+            f"{project.loaded.document.where(('store',))}: {project.store} lies in the workspace and is lost with it",
+            "set store (or MLCI_STORE) to a folder that outlives the build and that all agents see",
+        )
+
+
+def schema() -> Answer:
+    """The JSON Schema of ml.yaml, for editors and other tools."""
+    text = json.dumps(json_schema(), indent=2, ensure_ascii=False)
+    return Answer([text])
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of ml.yaml. A ``${VAR}`` may stand for any number, boolean or list."""
+    from stages.config.schema import Config
+
+    whole = Config.model_json_schema(by_alias=True)
+    whole = _with_references(whole)
+    whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    whole["title"] = "ml.yaml of mlci"
+    return whole
+
+
+def _with_references(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_with_references(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _with_references(value) for key, value in node.items()}
+    if node.get("type") in ("number", "integer", "boolean", "array"):
+        outside = {key: node.pop(key) for key in ("default", "title", "description") if key in node}
+        return {"anyOf": [node, _REFERENCE], **outside}
+    return node

@@ -1,0 +1,95 @@
+"""`mlci doctor`: each line OK or what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stages import __version__
+from stages.answer import Answer
+from stages.errors import InfraError, MlciError
+from stages.records import provenance
+
+#: What the stages cannot do without: distribution → what needs it.
+NEEDED = {
+    "pydantic": "reading ml.yaml",
+    "pandas": "data",
+    "pyarrow": "data",
+    "scikit-learn": "training",
+    "skops": "saving models",
+    "starlette": "serving",
+    "uvicorn": "serving",
+    "pytest": "the test stage",
+}
+
+
+def doctor(config: Path, assignments: list[str]) -> Answer:
+    """Look at Python, packages, disk, Docker, configuration and store. Exit code 5 when something needed is
+    missing."""
+    lines, bad = [f"mlci {__version__}, Python {sys.version.split()[0]}, {provenance.platform_tag()}"], 0
+
+    def say(ok: bool | None, what: str, todo: str = "") -> None:
+        nonlocal bad
+        bad += ok is False
+        lines.append(
+            f"{'OK  ' if ok else 'note' if ok is None else 'BAD '} {what}" + (f" -> {todo}" if todo and not ok else "")
+        )
+
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    say(supported, f"Python {provenance.python_version()}", "use Python 3.11, 3.12 or 3.13")
+    missing = [name for name in NEEDED if provenance.installed_version(name) is None]
+    say(
+        not missing,
+        f"packages{': missing ' + ', '.join(missing) if missing else ''}",
+        "make setup, or install requirements.txt",
+    )
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    say(free > 1, f"{free:.0f} GB free on disk", "free at least 1 GB")
+    say(
+        _docker(),
+        "Docker engine answers" if _docker() else "no Docker engine answers",
+        "needed by container and service targets alone",
+    )
+    if config.is_file():
+        try:
+            from stages.project import Project
+
+            project = Project.open(config, assignments)
+            say(True, f"{config}: valid")
+            _store(project.store, say)
+        except MlciError as error:
+            for problem in error.problems():
+                say(False, problem.what, problem.todo)
+    else:
+        say(None, f"{config}: not here", "mlci init DATA --target COLUMN writes one")
+    error = InfraError("DEP_DOCTOR", f"{bad} of the checks failed", "do what the lines marked BAD say") if bad else None
+    return Answer(lines, {"ok": not bad, "lines": lines}, 5 if bad else 0, error)
+
+
+def _docker() -> bool | None:
+    program = shutil.which("docker")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, "info", "--format", "{{.ServerVersion}}"], capture_output=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return True if done.returncode == 0 and done.stdout.strip() else None
+
+
+def _store(store: Path, say: object) -> None:
+    place = store
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    writable = os.access(place, os.W_OK)
+    assert callable(say)
+    say(
+        writable,
+        f"store {store}" + ("" if store.exists() else " (made at the first deployment)"),
+        f"{place} is not writable: set store or MLCI_STORE",
+    )
