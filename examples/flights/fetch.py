@@ -34,9 +34,7 @@ def main() -> None:
     ):
         out.write(joined.to_csv(index=False, lineterminator="\n").encode())
     unfinished.replace(target)
-    print(
-        f"wrote {len(joined):,} flights to {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}"
-    )
+    print(f"wrote {len(joined):,} flights to data/{target.name}")
 
 
 if __name__ == "__main__":

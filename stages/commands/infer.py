@@ -50,7 +50,9 @@ def look(path: Path) -> Table:
         frame, read = _frame(path)
     except (ValueError, OSError, zipfile.BadZipFile, csv.Error) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError("DAT_FORMAT", f"{path.name}: cannot be read: {line}", "give a csv, parquet or jsonl file") from error
+        raise DataError(
+            "DAT_FORMAT", f"{path.name}: cannot be read: {line}", "give a csv, parquet or jsonl file"
+        ) from error
     if frame.empty:
         raise DataError("DAT_EMPTY", f"{path.name}: holds no rows", "give a file with data")
     decimal = read.get("decimal", ".")
@@ -65,25 +67,40 @@ def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         return pd.read_json(path, lines=True, convert_dates=False), {}
     read = _dialect(path)
     frame = pd.read_csv(
-        path, sep=read.get("sep", ","), encoding=read.get("encoding", "utf-8"), dtype=str, keep_default_na=False, na_values=NULLS
+        path,
+        sep=read.get("sep", ","),
+        encoding=read.get("encoding", "utf-8"),
+        dtype=str,
+        keep_default_na=False,
+        na_values=NULLS,
     )
     if "sep" in read and read["sep"] == ";" and _decimal_comma(frame):
         read["decimal"] = ","
     return frame, read
 
 
+def _head(path: Path, size: int = 1 << 16) -> bytes:
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            return stream.read(size)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as entry:
+            return entry.read(size)
+    with path.open("rb") as plain:
+        return plain.read(size)
+
+
 def _dialect(path: Path) -> dict[str, str]:
     """Reading options of a text file that differ from the defaults."""
-    opened: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    if path.suffix == ".zip":
-        archive = zipfile.ZipFile(path)
-        opened = archive.open(archive.namelist()[0])
-    with opened as stream:
-        head: bytes = stream.read(1 << 16)
+    head = _head(path)
     read = {}
     for encoding in ("utf-8-sig", "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "latin-1"):
         try:
-            text = head[: head.rfind(b"\n") + 1 or None].decode(encoding) if encoding != "utf-16" else head.decode(encoding, "ignore")
+            text = (
+                head[: head.rfind(b"\n") + 1 or None].decode(encoding)
+                if encoding != "utf-16"
+                else head.decode(encoding, "ignore")
+            )
         except UnicodeDecodeError:
             continue
         if encoding != "utf-8-sig":
@@ -108,8 +125,8 @@ def _judge(values: pd.Series, decimal: str) -> Seen:
     if distinct == 0:
         return Seen("text", True, 0, None, None, False, "empty")
     kind, typed, timezone = _type(present, decimal)
-    example, last = typed.iloc[0], sorted(typed.unique())[-1]
-    example = None if nullable and pd.isna(example) else example.item() if hasattr(example, "item") else example
+    example, last = typed.iloc[0], max(typed.unique())
+    example = example.item() if hasattr(example, "item") else example
     feature, why = True, ""
     if distinct == 1 and not nullable:
         feature, why = False, "the same everywhere"
@@ -120,7 +137,9 @@ def _judge(values: pd.Series, decimal: str) -> Seen:
         feature, why = False, "counts the rows"
     if kind == "datetime":
         example = str(example)
-    return Seen(kind, nullable, distinct, last.item() if hasattr(last, "item") else last, example, feature, why, timezone)
+    return Seen(
+        kind, nullable, distinct, last.item() if hasattr(last, "item") else last, example, feature, why, timezone
+    )
 
 
 def _counts_up(values: pd.Series) -> bool:
@@ -143,7 +162,11 @@ def _type(present: pd.Series, decimal: str) -> tuple[str, pd.Series, str | None]
     numbers = pd.to_numeric(text.str.replace(decimal, ".", regex=False) if decimal != "." else text, errors="coerce")
     if numbers.notna().all() and not text.str.fullmatch(r"0\d+").any():
         whole = text.str.fullmatch(r"[-+]?\d+").all()
-        return ("integer", numbers.astype("int64"), None) if whole and numbers.abs().max() < 2**62 else ("number", numbers.astype(float), None)
+        return (
+            ("integer", numbers.astype("int64"), None)
+            if whole and numbers.abs().max() < 2**62
+            else ("number", numbers.astype(float), None)
+        )
     if text.str.match(r"\d{4}-\d{2}-\d{2}").all():
         zoned = text.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$", regex=True)
         if pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601").notna().all() and zoned.nunique() == 1:

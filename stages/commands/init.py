@@ -37,10 +37,18 @@ def init(data: Path, target: str, config: str, ci: str, force: bool) -> Answer:
         raise UsageError("CFG_USAGE", f"--target {target}: {data.name} has no such column", hint)
     kind = table.columns[target]
     if kind.distinct < 2:
-        raise DataError("DAT_EMPTY", f"{data.name}: {target} has {kind.distinct} distinct value(s)", "there is nothing to predict; name another column")
+        raise DataError(
+            "DAT_EMPTY",
+            f"{data.name}: {target} has {kind.distinct} distinct value(s)",
+            "there is nothing to predict; name another column",
+        )
     regression = kind.type == "number" or (kind.type == "integer" and kind.distinct > 20)
     if kind.type in ("datetime", "text") or (not regression and kind.distinct > 200):
-        raise DataError("DAT_FORMAT", f"{data.name}: {target} has {kind.distinct} distinct {kind.type} values", "a target is a number, or a class of few values")
+        raise DataError(
+            "DAT_FORMAT",
+            f"{data.name}: {target} has {kind.distinct} distinct {kind.type} values",
+            "a target is a number, or a class of few values",
+        )
     values = _values(data, target, table, regression, path)
     written = {path.name: _render("ml.yaml", values)}
     for name in ("tests/unit/test_contract.py", "tests/integration/test_service.py", "requirements.txt", ".gitignore"):
@@ -50,7 +58,11 @@ def init(data: Path, target: str, config: str, ci: str, force: bool) -> Answer:
     written |= ci_files(ci)
     present = [name for name in written if (path.parent / name).exists()]
     if present and not force:
-        raise UsageError("CFG_EXISTS", f"already there: {', '.join(present)}", "use --force to replace them, or another folder with -C DIR")
+        raise UsageError(
+            "CFG_EXISTS",
+            f"already there: {', '.join(present)}",
+            "use --force to replace them, or another folder with -C DIR",
+        )
     for name, text in written.items():
         write_bytes(path.parent / name, text.encode())
     lines = [f"wrote {name}" for name in written]
@@ -97,7 +109,9 @@ def _column(name: str, column: Any, is_target: bool) -> tuple[str, str, str]:
 
 
 def _positive(column: Any) -> str:
-    return "true" if column.type == "boolean" else _scalar(column.last) if column.type != "integer" else str(column.last)
+    return (
+        "true" if column.type == "boolean" else _scalar(column.last) if column.type != "integer" else str(column.last)
+    )
 
 
 def _name(text: str) -> str:

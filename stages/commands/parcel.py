@@ -107,7 +107,7 @@ def _extract(file: Path, into: Path) -> dict[str, Any]:
                 raise _damaged(file, "it has no manifest")
             manifest: dict[str, Any] = json.loads(_content(archive, first))
             expected = dict(manifest["files"])
-            for member in archive:
+            while (member := archive.next()) is not None:
                 digest = expected.pop(member.name, None)
                 parts = PurePosixPath(member.name).parts
                 if digest is None or not member.isfile() or parts[0] not in STAGES or ".." in parts:

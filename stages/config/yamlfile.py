@@ -150,7 +150,8 @@ def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> ConfigError:
     where = f"{name}:{mark.line + 1}" if mark else name
     column = f" (column {mark.column + 1})" if mark else ""
     todo = "correct the YAML there; indentation is by spaces, text with ': ' or '#' needs quotes"
-    if mark and "${" in text.splitlines()[min(mark.line, text.count("\n"))]:
+    lines = text.splitlines()
+    if mark and lines and "${" in lines[min(mark.line, len(lines) - 1)]:
         todo = 'inside {…} or […] quote it: "${VAR}"'
     return ConfigError("CFG_YAML", f"{where}: {problem}{column}", todo)
 

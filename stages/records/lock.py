@@ -8,9 +8,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.errors import InfraError
 from stages.records.atomic import disk_errors
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 log = logging.getLogger("mlci")
 
@@ -35,7 +39,7 @@ def exclusive(work: Path) -> Iterator[None]:
         finally:
             _held[work] -= 1
         return
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
@@ -45,18 +49,14 @@ def exclusive(work: Path) -> Iterator[None]:
         timeout = TIMEOUT
     lock = FileLock(work / "lock")
     holder = work / "lock.holder"
-    try:
-        with disk_errors(work):
-            lock.acquire(timeout=0)
-    except Timeout:
-        who = holder.read_text() if holder.exists() else "unknown"
-        log.warning("waiting for another mlci in this folder (%s) to finish", who)
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout:
-            raise InfraError(
-                "DEP_LOCKED", f"{work}: another mlci is still running there ({who})", "wait for it, or end it"
-            ) from None
+    with disk_errors(work):
+        free = _acquire(lock, 0)
+        if not free:
+            who = holder.read_text() if holder.exists() else "unknown"
+            log.warning("waiting for another mlci in this folder (%s) to finish", who)
+            free = _acquire(lock, timeout)
+    if not free:
+        raise InfraError("DEP_LOCKED", f"{work}: another mlci is still running there ({who})", "wait for it, or end it")
     _held[work] = 1
     try:
         with disk_errors(work):
@@ -67,6 +67,16 @@ def exclusive(work: Path) -> Iterator[None]:
         _held[work] = 0
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: BaseFileLock, timeout: float) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    return True
 
 
 def recover(work: Path) -> None:

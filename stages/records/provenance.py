@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def user_files(root: Path) -> dict[str, str]:
 
 def loaded_libraries() -> dict[str, str]:
     """Distribution → version for every installed distribution that has a module loaded now."""
-    owners = importlib.metadata.packages_distributions()
+    owners = _owners()
     tops = {name.split(".")[0] for name in list(sys.modules)}
     names = {owner for top in tops for owner in owners.get(top, ())} - {"mlci", "pip", "setuptools"}
     return {name: importlib.metadata.version(name) for name in sorted(names, key=str.lower)}
@@ -83,6 +83,11 @@ def own_files(folder: Path) -> Iterator[Path]:
             path = Path(place) / name
             if path.is_file():
                 yield path
+
+
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def installed_version(name: str) -> str | None:

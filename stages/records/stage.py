@@ -30,7 +30,7 @@ log = logging.getLogger("mlci")
 class Work:
     """What a stage's work found.
 
-    `summary`: plain data for `result.json`; its `text` is one sentence for people, a log and Jenkins' build description.
+    `summary`: plain data for `result.json`; its `text` is one sentence for people, a log, a build description.
     `error` goes with status `failed` and exit code 4: a finished stage that says no.
     """
 

@@ -1,0 +1,148 @@
+import textwrap
+
+import pytest
+
+from stages import config
+from stages.errors import ConfigError
+
+VALID = """
+name: flights
+task: classification
+data:
+  source: data.csv
+  target: late
+  key: [id]
+  columns:
+    id: {type: integer, feature: false}
+    delay: {type: number}
+    carrier: {type: category}
+    late: {type: boolean}
+model: {estimator: sklearn.linear_model.LogisticRegression}
+"""
+
+
+def load(tmp_path, text=VALID, more="", sets=(), **environment):
+    path = tmp_path / "ml.yaml"
+    path.write_text(text + textwrap.dedent(more))
+    return config.load(path, list(sets), environment)
+
+
+def problems(tmp_path, *arguments, **keywords):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, *arguments, **keywords)
+    return [(p.code, p.what.split("ml.yaml:")[-1], p.todo) for p in error.value.problems()]
+
+
+def test_the_required_keys_are_enough(tmp_path):
+    loaded = load(tmp_path)
+    assert loaded.config.data.features == ["delay", "carrier"]
+    assert loaded.config.store == config.DEFAULT_STORE
+    assert loaded.config.validation.metrics == {}
+
+
+def test_the_store_comes_from_the_environment(tmp_path):
+    assert load(tmp_path, MLCI_STORE="/srv/store").config.store == "/srv/store"
+
+
+def test_each_missing_key_is_named(tmp_path):
+    found = problems(tmp_path, "name: a\n")
+    assert {what.split(": ")[1] for _, what, _ in found} == {"task", "data", "model"}
+    assert {code for code, _, _ in found} == {"CFG_MISSING_KEY"}
+
+
+def test_errors_of_all_kinds_come_at_once_in_the_order_of_lines(tmp_path):
+    text = VALID.replace("target: late", "target: lat").replace("{type: number}", "{type: numbr}") + "bar: 1\n"
+    found = problems(tmp_path, text)
+    assert [(code, what.split(":")[0]) for code, what, _ in found] == [
+        ("CFG_VALUE", "6"),
+        ("CFG_VALUE", "10"),
+        ("CFG_UNKNOWN_KEY", "14"),
+    ]
+    assert "did you mean 'late'?" in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("more", "where", "part"),
+    [
+        ("validate: {metrics: {roc_auc: {mim: 1}}}", "validate.metrics.roc_auc.mim", "did you mean 'min'?"),
+        ("deploy: {a: {target: process, port: 1, prot: 2}}", "deploy.a.prot", "did you mean 'port'?"),
+        ("deploy: {a: {target: process}}", "deploy.a", "port"),
+        ("deploy: {A: {target: process, port: 1}}", "deploy.A", "match"),
+        ("deploy: {a: {target: process, port: 70000}}", "deploy.a.port", "65535"),
+        ("validate: {metrics: {roc_auc: {min: .nan}}}", "validate.metrics.roc_auc.min", "finite"),
+        ("validate: {metrics: {roc_auc: {min: 2, max: 1}}}", "validate.metrics.roc_auc", "greater"),
+        ("test: {unit: 5}", "test.unit", "text"),
+        ("card: {ownr: x}", "card.ownr", "did you mean 'owner'?"),
+        ("validate: {slices: [nope], champion: nope}", "validate.champion", "nope"),
+        ("environment: {versions: some}", "environment.versions", "'locked' or 'own'"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_was_expected(tmp_path, more, where, part):
+    found = problems(tmp_path, VALID, more)
+    assert any(f": {where}: " in what and part in what + todo for _, what, todo in found), found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("key: [id]", "key: [id, nope]", "not a listed column"),
+        ("key: [id]", "key: [late]", "key"),
+        ("key: [id]", "weight: carrier", "not a number"),
+        ("key: [id]", "split: {by: key}", "needs data.key"),
+        ("key: [id]", "split: {by: time}", "needs a column"),
+        ("key: [id]", "split: {by: time, column: carrier}", "no order"),
+        ("key: [id]", "split: {by: random, column: id}", "takes no column"),
+        ("key: [id]", "positive: yes", "positive"),
+        ("late: {type: boolean}", "late: {type: number}", "does not fit classification"),
+        ("late: {type: boolean}", "late: {type: boolean, nullable: true}", "may not be missing"),
+        ("carrier: {type: category}", "carrier: {type: text}", "text columns"),
+        ("carrier: {type: category}", "carrier: {type: category, pattern: '['}", "regular expression"),
+        ("carrier: {type: category}", "carrier: {type: datetime, timezone: Mars/Base}", "time zone"),
+        ("delay: {type: number}", "delay: {type: number, min: 3, max: 1}", "greater"),
+        ("delay: {type: number}", "delay: {type: number, format: x}", "does not fit"),
+        ("source: data.csv", "source: data.csv\n  read: {sep: ',', decimal: ','}", "both"),
+        ("source: data.csv", "source: data.csv\n  read: {encoding: utf-9}", "unknown encoding"),
+        ("source: data.csv", "source: data.csv\n  transform: features", "module:function"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(tmp_path, old, new, part):
+    assert any(part in what for _, what, _ in problems(tmp_path, VALID.replace(old, new)))
+
+
+def test_a_variable_takes_the_type_of_its_key(tmp_path):
+    text = VALID.replace("key: [id]", "key: ${KEYS}\n  max_bad_fraction: ${FRACTION}").replace("data.csv", "${SOURCE}")
+    loaded = load(tmp_path, text, KEYS="[id]", FRACTION="0.5", SOURCE="true")
+    assert loaded.config.data.key == ["id"]
+    assert loaded.config.data.max_bad_fraction == 0.5
+    assert loaded.config.data.source == "true"
+    assert loaded.recorded("data")["data"]["source"] == "${SOURCE}"
+    assert loaded.keyed("data")["data"]["max_bad_fraction"] == 0.5
+
+
+def test_a_secret_never_reaches_records_keys_or_messages(tmp_path):
+    text = VALID.replace("source: data.csv", 'source: {sql: "SELECT 1", url: "${URL}"}')
+    loaded = load(tmp_path, text, URL="postgresql://me:hunter2@db/x")
+    assert loaded.config.data.source.url.endswith("@db/x")
+    assert "hunter2" not in str(loaded.recorded("data")) + str(loaded.keyed("data"))
+    found = problems(tmp_path, text.replace("sql:", "sqll:"), URL="postgresql://me:hunter2@db/x")
+    assert "hunter2" not in str(found)
+
+
+def test_set_reaches_any_key_and_is_named_in_errors(tmp_path):
+    assert load(tmp_path, sets=["model.params.C=0.5"]).config.model.params == {"C": 0.5}
+    assert load(tmp_path, sets=["name=true"]).config.name == "true"
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, sets=["model.sed=1"])
+    assert error.value.what.startswith("--set model.sed: ")
+    assert "'seed'" in error.value.todo
+
+
+def test_a_file_that_is_not_there_or_empty(tmp_path):
+    with pytest.raises(ConfigError, match="CFG_FILE"):
+        config.load(tmp_path / "ml.yaml")
+    (tmp_path / "ml.yaml").write_text("")
+    with pytest.raises(ConfigError, match="empty"):
+        config.load(tmp_path / "ml.yaml")
+    (tmp_path / "ml.yaml").write_bytes(b"name: \xff\n")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        config.load(tmp_path / "ml.yaml")
