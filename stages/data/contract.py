@@ -1,0 +1,142 @@
+"""The column contract, checked over all cells of a chunk in one pass of vectorised kernels.
+
+Every bad cell is found, with one reason each: what cannot be read as the column's type first, then missing values,
+then bounds,
+values and pattern. Masks are by position, so that repeated index labels of a user's frame cannot drop the wrong rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.config.schema import Column
+from stages.data import cells
+from stages.data.chunks import Chunk, Refusals, shown
+from stages.data.convert import Converted, arrow_type, convert
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A chunk that was checked.
+
+    `table`: all rows of the chunk with contract types, refused cells null. `good`: rows without a refused cell.
+    `refusals`: the bad cells, `rows` being row numbers of the source.
+    """
+
+    table: pa.Table
+    good: Mask
+    refusals: list[Refusals]
+
+
+class Contract:
+    """Compiled column rules.
+
+    `columns`: name → rule, in contract order. `decimal`: the decimal point of numbers that are text.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], decimal: str = ".") -> None:
+        self.columns = dict(columns)
+        self._rules = {name: _Rule(column, decimal) for name, column in self.columns.items()}
+        self.schema = pa.schema([(n, arrow_type(c.type, c.timezone is not None)) for n, c in self.columns.items()])
+
+    def check(self, chunk: Chunk) -> Checked:
+        """Convert and check every listed column of `chunk`.
+
+        Raises: KeyError when a listed column is not in the chunk.
+        """
+        good = np.ones(len(chunk), dtype=np.bool_)
+        arrays, refusals = [], []
+        for name, rule in self._rules.items():
+            raw = chunk.columns[name]
+            found = rule.check(raw)
+            early = [r for r in chunk.cells if r.column == name]
+            known = np.concatenate([r.rows for r in early]) if early else np.empty(0, dtype=np.int64)
+            for refused in early:
+                refusals.append(Refusals(name, refused.code, chunk.rows[refused.rows], refused.values))
+                good[refused.rows] = False
+            for code, at in found.bad.items():
+                at = at[~np.isin(at, known)] if len(known) else at
+                if len(at):
+                    good[at] = False
+                    refusals.append(Refusals(name, code, chunk.rows[at], [shown(_value(raw, int(i))) for i in at]))
+            arrays.append(found.values)
+        return Checked(pa.Table.from_arrays(arrays, schema=self.schema), good, refusals)
+
+
+def _value(raw: Any, at: int) -> Any:
+    value = raw[at]
+    if not isinstance(value, pa.Scalar):
+        return value
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return str(value)
+
+
+class _Rule:
+    """One column's rule, with what does not change from chunk to chunk worked out once."""
+
+    def __init__(self, column: Column, decimal: str) -> None:
+        self._column = column
+        self._decimal = decimal
+        self._zone = ZoneInfo(column.timezone) if column.timezone is not None else None
+        self._allowed = None if column.values is None else frozenset(cells.canonical(v) for v in column.values)
+        self._pattern = None if column.pattern is None else re.compile(column.pattern)
+
+    def check(self, raw: Any) -> Converted:
+        """Convert, then refuse what is missing, out of bounds, not among the values or unlike the pattern."""
+        column = self._column
+        found = convert(raw, column.type, decimal=self._decimal, zone=self._zone, layout=column.format)
+        bad = {code: np.asarray(at, dtype=np.int64) for code, at in found.bad.items()}
+        if not column.nullable and found.values.null_count:
+            missing = np.asarray(found.values.is_null())
+            missing[found.refused()] = False
+            _note(bad, "DAT_NULL", missing)
+        late = np.zeros(len(found.values), dtype=np.bool_)
+        for code, mask in self._limits(found.values):
+            _note(bad, code, mask & ~late)
+            late |= mask
+        if not late.any():
+            return Converted(found.values, bad)
+        return Converted(pc.if_else(pa.array(late), pa.scalar(None, found.values.type), found.values), bad)
+
+    def _limits(self, values: pa.Array) -> Iterable[tuple[str, Mask]]:
+        column = self._column
+        if column.min is not None:
+            yield "DAT_MIN", _true(pc.less(values, pa.scalar(column.min, pa.float64())))
+        if column.max is not None:
+            yield "DAT_MAX", _true(pc.greater(values, pa.scalar(column.max, pa.float64())))
+        if self._allowed is not None:
+            allowed = self._allowed
+            yield "DAT_VALUES", _by_text(values, lambda text: text not in allowed)
+        if self._pattern is not None:
+            pattern = self._pattern
+            yield "DAT_PATTERN", _by_text(values, lambda text: pattern.fullmatch(text) is None)
+
+
+def _note(bad: dict[str, npt.NDArray[np.int64]], code: str, mask: Mask) -> None:
+    at = np.flatnonzero(mask).astype(np.int64)
+    if len(at):
+        bad[code] = np.union1d(bad[code], at) if code in bad else at
+
+
+def _true(mask: pa.Array) -> Mask:
+    return np.asarray(mask.fill_null(False))
+
+
+def _by_text(values: pa.Array, refuse: Any) -> Mask:
+    """True where `refuse` holds for the canonical text; asked once for each distinct value."""
+    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    refused = np.array([refuse(cells.canonical(v)) for v in encoded.dictionary.to_pylist()] + [False], dtype=np.bool_)
+    return refused[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]  # type: ignore[no-any-return]

@@ -1,0 +1,303 @@
+"""CSV as text columns, streamed.
+
+Arrow's reader splits the lines (quotes, line breaks inside them, CRLF) and leaves every cell as text, so that the
+contract sees what
+was written and a column cannot change its type half way. See docs/decisions/0004.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from stages.config.schema import ReadOptions
+from stages.data import cells
+from stages.data.chunks import Chunk, Refusals, shown
+from stages.data.files import opened
+from stages.errors import DataError
+
+BLOCK = 4 << 20
+_LARGEST_BLOCK = 1 << 30
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def header(path: Path, name: str, options: ReadOptions) -> list[str]:
+    """Column names of a file.
+
+    Raises:
+        DataError: DAT_EMPTY, DAT_ENCODING, DAT_HEADER (a name stands twice), DAT_FORMAT.
+    """
+    with opened(path, name) as stream:
+        start = stream.read(4)
+        if not start:
+            raise DataError("DAT_EMPTY", f"{name}: the file is empty", "give a file with a header line and rows")
+        encoding = _codec(options.encoding)
+        if start[:2] in _BOMS and not encoding.startswith("utf-16"):
+            raise DataError(
+                "DAT_ENCODING", f"{name}: is UTF-16, not {options.encoding}", "set data.read.encoding: utf-16"
+            )
+        text = io.TextIOWrapper(_joined(start, stream), encoding=encoding, newline="")
+        csv.field_size_limit(2**31 - 1)
+        try:
+            for row in csv.reader(text, delimiter=options.sep):
+                if row:
+                    return _checked(row, name, options)
+        except UnicodeError as error:
+            raise _encoding(name, options, error) from error
+        except csv.Error as error:
+            raise DataError("DAT_FORMAT", f"{name}: the header cannot be read: {error}", "correct the file") from error
+    raise DataError("DAT_EMPTY", f"{name}: holds blank lines only", "give a file with a header line and rows")
+
+
+def _joined(start: bytes, rest: Any) -> Any:
+    class _Rewound(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            nonlocal start
+            piece = start[: len(buffer)] if start else rest.read(len(buffer))
+            start = start[len(buffer) :]
+            buffer[: len(piece)] = piece
+            return len(piece)
+
+    return io.BufferedReader(_Rewound(), 1 << 16)
+
+
+def _codec(encoding: str) -> str:
+    """Codec for the header. A BOM of UTF-8 is not a part of the first name."""
+    normal = codecs.lookup(encoding).name
+    return "utf-8-sig" if normal == "utf-8" else normal
+
+
+def _for_arrow(encoding: str) -> str:
+    """The name under which arrow reads UTF-8 without a detour through Python."""
+    return "utf8" if _codec(encoding) == "utf-8-sig" else encoding
+
+
+def _checked(names: list[str], shown_name: str, options: ReadOptions) -> list[str]:
+    seen: set[str] = set()
+    twice = [n for n in names if n and (n in seen or seen.add(n))]  # type: ignore[func-returns-value]
+    if twice:
+        raise DataError(
+            "DAT_HEADER",
+            f"{shown_name}: the header has {', '.join(map(repr, dict.fromkeys(twice)))} more than once",
+            "rename or remove the repeated column in the file",
+        )
+    if any("\0" in n for n in names):
+        raise DataError(
+            "DAT_ENCODING",
+            f"{shown_name}: the header holds NUL characters, so it is not {options.encoding} text",
+            "set data.read.encoding (utf-16?), or make the file again",
+        )
+    return names
+
+
+def _encoding(name: str, options: ReadOptions, error: Exception) -> DataError:
+    place = f" at byte {error.start:,} of a block" if isinstance(error, UnicodeDecodeError) else ""
+    return DataError(
+        "DAT_ENCODING",
+        f"{name}: is not {options.encoding} text{place}",
+        "set data.read.encoding to what wrote it: utf-8, cp1252 (Windows), latin-1, utf-16",
+    )
+
+
+@dataclass
+class _Reading:
+    """How far a file was read, and with what: it is opened again when a line is longer than a block or not decodable.
+
+    `lenient`: bytes that cannot be decoded become U+FFFD and cells with it are refused. `row`: number of the next
+    row that was not
+    given out. `ragged`: rows with another number of cells than the header, not yet given out. `quotes`: how many
+    were read.
+    """
+
+    block: int
+    lenient: bool = False
+    row: int = 1
+    ragged: list[tuple[int, str]] = field(default_factory=list)
+    quotes: int = 0
+
+
+def chunks(
+    path: Path, name: str, options: ReadOptions, columns: Sequence[str] | None, block: int = BLOCK
+) -> Iterator[Chunk]:
+    """Rows of a file as text columns, missing cells null; rows are numbered from 1.
+
+    `columns`: which to read, None for all with a name. `block`: bytes parsed at a time, which the size of a chunk
+    follows from.
+
+    Raises:
+        DataError: DAT_FORMAT, and what `header` raises.
+    """
+    names = header(path, name, options)
+    wanted = [n for n in names if n] if columns is None else [n for n in columns if n in set(names)]
+    state = _Reading(block)
+    while True:
+        try:
+            yield from _read(path, name, options, wanted, state)
+            break
+        except pa.ArrowException as error:
+            _adapt(state, name, error)
+        except UnicodeError as error:
+            if state.lenient:
+                raise _encoding(name, options, error) from error
+            state.lenient = True
+    if state.quotes % 2 and columns is not None:
+        _refuse_open_quote(path, name, options, block)
+
+
+def _adapt(state: _Reading, name: str, error: pa.ArrowException) -> None:
+    """What to do differently after arrow gave up; raises when there is nothing."""
+    message = str(error)
+    if "straddl" in message and state.block < _LARGEST_BLOCK:
+        state.block *= 16
+    else:
+        raise DataError(
+            "DAT_FORMAT", f"{name}: not readable as CSV: {message}", "check data.read.sep and the file"
+        ) from error
+
+
+def _read(path: Path, name: str, options: ReadOptions, wanted: list[str], state: _Reading) -> Iterator[Chunk]:
+    """Rows from `state.row` on."""
+    first, row = state.row, 1
+    state.ragged, state.quotes = [], 0
+
+    def ragged(found: Any) -> str:
+        state.ragged.append((found.number - 1, found.text))
+        return "skip"
+
+    with opened(path, name) as stream, _open(stream, options, wanted, state, ragged) as reader:
+        for batch in reader:
+            numbers, row = _number(batch.num_rows, row, [n for n, _ in state.ragged])
+            new = batch.slice(int(np.searchsorted(numbers, first)))
+            yield _chunk(new, numbers[len(numbers) - len(new) :], state, first, row)
+            state.row = row
+    if state.ragged:
+        row = state.ragged[-1][0] + 1
+        yield _chunk(
+            pa.record_batch([pa.array([], pa.string())] * len(wanted), names=wanted),
+            np.empty(0, np.int64),
+            state,
+            first,
+            row,
+        )
+        state.row = row
+
+
+def _open(stream: Any, options: ReadOptions, wanted: list[str], state: _Reading, ragged: Any) -> Any:
+    source = _Source(stream, state, options.encoding)
+    return pacsv.open_csv(
+        pa.PythonFile(source, mode="r"),
+        read_options=pacsv.ReadOptions(
+            block_size=state.block,
+            use_threads=False,
+            encoding="utf8" if state.lenient else _for_arrow(options.encoding),
+        ),
+        parse_options=pacsv.ParseOptions(delimiter=options.sep, newlines_in_values=True, invalid_row_handler=ragged),
+        convert_options=pacsv.ConvertOptions(
+            check_utf8=False,
+            include_columns=wanted,
+            column_types={n: pa.string() for n in wanted},
+            strings_can_be_null=True,
+            null_values=[cells.canonical(v) for v in options.na_values],
+        ),
+    )
+
+
+class _Source:
+    """A stream that counts quotes. UTF-8 is checked in passing; when `lenient`, what cannot be decoded is
+    replaced."""
+
+    closed = False
+
+    def __init__(self, stream: Any, state: _Reading, encoding: str) -> None:
+        self._stream, self._state = stream, state
+        codec = _codec(encoding)
+        strict = codec == "utf-8-sig" and not state.lenient
+        decoder = codecs.getincrementaldecoder("utf-8" if strict else codec)
+        self._check = decoder() if strict else None
+        self._replace = decoder(errors="replace") if state.lenient else None
+
+    def read(self, size: int = -1) -> bytes:
+        piece: bytes = self._stream.read(size)
+        if self._check is not None:
+            self._check.decode(piece, final=not piece)
+        while self._replace is not None:
+            more = bool(piece)
+            text = self._replace.decode(piece, final=not more).encode()
+            if text or not more:
+                piece = text
+                break
+            piece = self._stream.read(size)
+        self._state.quotes += piece.count(b'"')
+        return piece
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _number(count: int, start: int, ragged: list[int]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
+    """Numbers of `count` rows from `start` on, leaving out ragged ones, and the number after them."""
+    between = [n for n in ragged if n >= start]
+    numbers = np.arange(start, start + count + len(between), dtype=np.int64)
+    if between:
+        numbers = numbers[~np.isin(numbers, between)][:count]
+    return numbers, int(numbers[-1]) + 1 if count else start
+
+
+def _chunk(batch: pa.RecordBatch, numbers: Any, state: _Reading, first: int, row: int) -> Chunk:
+    """`batch` with the ragged rows before `row`, which leave the state."""
+    due = [(n, text) for n, text in state.ragged if first <= n < row]
+    state.ragged = [(n, text) for n, text in state.ragged if n >= row]
+    lost = [
+        Refusals("", "DAT_ROW_SHAPE", np.array([n for n, _ in due], dtype=np.int64), [shown(text) for _, text in due])
+    ]
+    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    refused = [r for name, array in columns.items() for r in _undecodable(name, array)] if state.lenient else []
+    for cell in refused:
+        mask = np.zeros(len(batch), dtype=np.bool_)
+        mask[cell.rows] = True
+        columns[cell.column] = pc.if_else(pa.array(mask), pa.scalar(None, pa.string()), columns[cell.column])
+    return Chunk(columns, numbers, lost if due else [], refused)
+
+
+def _undecodable(name: str, array: pa.Array) -> Iterator[Refusals]:
+    at = np.flatnonzero(pc.match_substring(array, "\ufffd").fill_null(False).to_numpy(zero_copy_only=False))
+    if len(at):
+        yield Refusals(name, "DAT_TEXT", at.astype(np.int64), [shown(array[int(i)].as_py()) for i in at])
+
+
+def _refuse_open_quote(path: Path, name: str, options: ReadOptions, block: int) -> None:
+    """Refuse a file whose last row swallowed the rest of the file: an odd number of quotes, and a line break in
+    that row.
+
+    Raises: DataError: DAT_FORMAT.
+    """
+    last: Chunk | None = None
+    for last in chunks(path, name, options, None, block):  # noqa: B007
+        pass
+    if last is None:
+        return
+    number, cells_ = 0, []
+    if len(last):
+        number, cells_ = int(last.rows[-1]), [column[-1].as_py() for column in last.columns.values()]
+    for lost in last.lost:
+        if lost.rows[-1] > number:
+            number, cells_ = int(lost.rows[-1]), list(lost.values)
+    if any("\n" in cell or "\r" in cell for cell in cells_ if cell):
+        raise DataError(
+            "DAT_FORMAT",
+            f"{name}: a quote opened in row {number:,} is never closed, so all lines after it are one cell",
+            "close or double the quote in the file",
+        )

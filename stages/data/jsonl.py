@@ -1,0 +1,122 @@
+"""JSON lines, streamed: one object a line, values as they are, so that a column of mixed types keeps every one of
+them."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+
+from stages.config.schema import ReadOptions
+from stages.data.chunks import Chunk, Refusals, shown
+from stages.data.files import opened
+from stages.errors import DataError
+
+ROWS = 32_768
+
+
+@dataclass
+class _Rows:
+    """Rows on their way into a chunk."""
+
+    columns: dict[str, list[Any]]
+    numbers: list[int] = field(default_factory=list)
+    bad: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def chunk(self) -> Chunk:
+        lost = []
+        for code in ("DAT_JSON", "DAT_TEXT"):
+            found = [(n, text) for n, c, text in self.bad if c == code]
+            if found:
+                lost.append(Refusals("", code, np.array([n for n, _ in found]), [shown(t) for _, t in found]))
+        return Chunk(dict(self.columns), np.array(self.numbers, dtype=np.int64), lost)
+
+
+def header(path: Path, name: str, options: ReadOptions) -> list[str]:
+    """Names of all keys that stand in any row, in the order of their first appearance.
+
+    Raises: DataError: DAT_EMPTY, DAT_FORMAT, DAT_ENCODING.
+    """
+    names: dict[str, None] = {}
+    for _, row in _rows(path, name, options):
+        if isinstance(row, dict):
+            names.update(dict.fromkeys(row))
+    return list(names)
+
+
+def chunks(path: Path, name: str, options: ReadOptions, columns: Sequence[str], rows: int = ROWS) -> Iterator[Chunk]:
+    """Rows of a file; a key that a row lacks is a missing value there. Rows are numbered from 1, blank lines left
+    out.
+
+    `columns`: the keys to read. `rows`: of a chunk.
+
+    Raises: DataError: DAT_EMPTY, DAT_FORMAT (an array instead of lines), DAT_ENCODING.
+    """
+    held = _Rows({n: [] for n in columns})
+    for number, row in _rows(path, name, options):
+        if isinstance(row, dict):
+            held.numbers.append(number)
+            for column, values in held.columns.items():
+                values.append(row.get(column))
+        else:
+            held.bad.append((number, *row))
+        if len(held.numbers) + len(held.bad) >= rows:
+            yield held.chunk()
+            held = _Rows({n: [] for n in columns})
+    if held.numbers or held.bad:
+        yield held.chunk()
+
+
+def _rows(path: Path, name: str, options: ReadOptions) -> Iterator[tuple[int, dict[str, Any] | tuple[str, str]]]:
+    """Number, and the object or (code, text) of what is none."""
+    number = 0
+    with opened(path, name) as stream:
+        for line in _lines(stream, name, options):
+            if not line.strip():
+                continue
+            if not number and line.lstrip().startswith(b"["):
+                raise DataError(
+                    "DAT_FORMAT",
+                    f"{name}: is a JSON array, not JSON lines",
+                    "write one object a line (pandas: to_json(orient='records', lines=True))",
+                )
+            number += 1
+            yield number, _parsed(line)
+    if not number:
+        raise DataError("DAT_EMPTY", f"{name}: holds no row", "give a file with one JSON object a line")
+
+
+def _lines(stream: IO[bytes], name: str, options: ReadOptions) -> Iterator[bytes]:
+    codec = codecs.lookup(options.encoding).name
+    if codec in ("utf-8", "utf-8-sig"):
+        for i, line in enumerate(stream):
+            yield line.removeprefix(codecs.BOM_UTF8) if not i else line
+        return
+    try:
+        for text in io.TextIOWrapper(stream, encoding=codec, newline=None):
+            yield text.encode("utf-8", "surrogatepass")
+    except UnicodeError as error:
+        raise DataError(
+            "DAT_ENCODING", f"{name}: is not {options.encoding} text", "set data.read.encoding to what wrote it"
+        ) from error
+
+
+def _parsed(line: bytes) -> dict[str, Any] | tuple[str, str]:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # NaN, Infinity and integers of any size are what Python's own writer makes, and orjson refuses.
+        try:
+            found = json.loads(line)
+        except UnicodeDecodeError:
+            return "DAT_TEXT", line.decode(errors="backslashreplace")
+        except (ValueError, RecursionError):
+            found = None
+    return found if isinstance(found, dict) else ("DAT_JSON", line.decode(errors="backslashreplace").strip())

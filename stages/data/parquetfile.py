@@ -1,0 +1,88 @@
+"""Parquet, streamed by row batches; columns keep the types that the file gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.data.chunks import Chunk
+from stages.errors import DataError
+
+ROWS = 65_536
+
+
+@contextmanager
+def _file(path: Path, name: str) -> Iterator[Any]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            "DAT_FORMAT",
+            f"{name}: not readable as Parquet: {str(error).splitlines()[0]}",
+            "make or fetch the file again",
+        ) from error
+
+
+def schema(path: Path, name: str) -> pa.Schema:
+    """Names and types of a file's columns.
+
+    Raises: DataError: DAT_FORMAT, DAT_HEADER (a name stands twice), DAT_EMPTY.
+    """
+    with _file(path, name) as file:
+        found, rows = file.schema_arrow, file.metadata.num_rows
+    twice = sorted({n for n in found.names if found.names.count(n) > 1})
+    if twice:
+        raise DataError(
+            "DAT_HEADER",
+            f"{name}: has {', '.join(map(repr, twice))} more than once",
+            "rename or remove the repeated column",
+        )
+    if not rows:
+        raise DataError("DAT_EMPTY", f"{name}: holds no row", "give a file with rows")
+    return found
+
+
+def chunks(path: Path, name: str, columns: Sequence[str], rows: int = ROWS) -> Iterator[Chunk]:
+    """Rows of a file, numbered from 1. `columns`: which to read. `rows`: of a chunk.
+
+    Raises: DataError: DAT_FORMAT.
+    """
+    number = 1
+    with _file(path, name) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False):
+            found = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield Chunk({n: found[n] for n in columns}, np.arange(number, number + len(batch), dtype=np.int64))
+            number += len(batch)
+
+
+def with_nulls(path: Path, name: str, columns: Sequence[str]) -> set[str]:
+    """Those of `columns` that hold a missing value, from the file's statistics where it has them.
+
+    Raises: DataError: DAT_FORMAT.
+    """
+    found: set[str] = set()
+    with _file(path, name) as file:
+        place = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
+        unknown = [n for n in columns if n not in place]
+        for column in columns:
+            if column not in place:
+                continue
+            for group in range(file.metadata.num_row_groups):
+                statistics = file.metadata.row_group(group).column(place[column]).statistics
+                if statistics is None or not statistics.has_null_count:
+                    unknown.append(column)
+                    break
+                if statistics.null_count:
+                    found.add(column)
+                    break
+        if unknown:
+            for batch in file.iter_batches(columns=unknown, use_threads=False):
+                found.update(n for n, a in zip(batch.schema.names, batch.columns, strict=True) if a.null_count)
+    return found

@@ -1,0 +1,145 @@
+"""The files of a source as one stream of chunks, whatever their format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from stages.config.problems import nearest
+from stages.config.schema import ReadOptions
+from stages.data import csvfile, jsonl, parquetfile
+from stages.data.chunks import Chunk, Refusals
+from stages.errors import DataError
+
+Format = Literal["csv", "parquet", "jsonl"]
+
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".csv.zip": "csv",
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson": "jsonl",
+    ".ndjson.gz": "jsonl",
+}
+
+
+def format_of(name: str, given: Format | None = None) -> Format:
+    """The format of a file by its name, unless it is given.
+
+    Raises: DataError: DAT_FORMAT.
+    """
+    if given is not None:
+        return given
+    for suffix, found in _SUFFIXES.items():
+        if name.lower().endswith(suffix):
+            return found
+    raise DataError(
+        "DAT_FORMAT",
+        f"{name}: the name does not say which format it is",
+        "set data.format: csv, parquet or jsonl (known suffixes: .csv, .csv.gz, .csv.zip, .parquet, .jsonl, .jsonl.gz)",
+    )
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Files with the same columns, read in their order.
+
+    `files`: name for messages → path. `size`: bytes (CSV) or rows (others) of a chunk; None for the readers' own.
+    """
+
+    files: dict[str, Path]
+    format: Format
+    options: ReadOptions
+    size: int | None = None
+
+    @cached_property
+    def header(self) -> list[str]:
+        """Column names, in the order of the first file.
+
+        Raises: DataError: DAT_HEADER when the files differ (JSON lines may: a missing key is a missing value), and
+        what the formats raise.
+        """
+        (first, names), *others = [(name, self._names(name, path)) for name, path in self.files.items()]
+        if self.format == "jsonl":
+            return list(dict.fromkeys([*names, *(n for _, more in others for n in more)]))
+        for other, found in others:
+            if set(found) != set(names):
+                differing = sorted(set(found) ^ set(names))
+                raise DataError(
+                    "DAT_HEADER",
+                    f"{other}: has other columns than {first}: {', '.join(map(repr, differing[:5]))}",
+                    "all files of a glob need the same columns (their order may differ)",
+                )
+        return [n for n in names if n]
+
+    def _names(self, name: str, path: Path) -> list[str]:
+        if self.format == "csv":
+            return csvfile.header(path, name, self.options)
+        if self.format == "jsonl":
+            return jsonl.header(path, name, self.options)
+        return list(parquetfile.schema(path, name).names)
+
+    def types(self) -> pa.Schema:
+        """Types of Parquet columns, over all files.
+
+        Raises: DataError: DAT_HEADER when a column has types that cannot be brought together.
+        """
+        schemas = [parquetfile.schema(path, name).remove_metadata() for name, path in self.files.items()]
+        try:
+            return pa.unify_schemas(schemas, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(
+                "DAT_HEADER", f"the files differ in a column's type: {error}", "write them with the same types"
+            ) from error
+
+    def require(self, columns: Sequence[str], where: str = "the source") -> None:
+        """Refuse a source that lacks listed columns.
+
+        Raises: DataError: DAT_COLUMN_MISSING.
+        """
+        missing_columns(columns, self.header, where)
+
+    def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
+        """All rows, numbered from 1 over all files, restricted to `columns` (each of them in `header`)."""
+        before = 0
+        for name, path in self.files.items():
+            last = 0
+            for chunk in self._chunks(name, path, columns):
+                last = max([last, *(int(r.rows[-1]) for r in chunk.lost), *chunk.rows[-1:].tolist()])
+                yield _moved(chunk, before) if before else chunk
+            before += last
+
+    def _chunks(self, name: str, path: Path, columns: Sequence[str]) -> Iterator[Chunk]:
+        if self.format == "csv":
+            return csvfile.chunks(path, name, self.options, columns, self.size or csvfile.BLOCK)
+        if self.format == "jsonl":
+            return jsonl.chunks(path, name, self.options, columns, self.size or jsonl.ROWS)
+        return parquetfile.chunks(path, name, columns, self.size or parquetfile.ROWS)
+
+
+def _moved(chunk: Chunk, by: int) -> Chunk:
+    lost = [Refusals(r.column, r.code, r.rows + by, r.values) for r in chunk.lost]
+    return replace(chunk, rows=np.asarray(chunk.rows + by), lost=lost)
+
+
+def missing_columns(columns: Sequence[str], present: Sequence[str], where: str) -> None:
+    """Refuse what lacks listed columns, naming all of them and the nearest known one of the first.
+
+    Raises: DataError: DAT_COLUMN_MISSING.
+    """
+    known = set(present)
+    missing = [name for name in columns if name not in known]
+    if missing:
+        raise DataError(
+            "DAT_COLUMN_MISSING",
+            f"{where} has no column {', '.join(map(repr, missing[:8]))}" + (" …" if missing[8:] else ""),
+            nearest(missing[0], [str(n) for n in present][:200]) + " (columns are listed under data.columns)",
+        )
