@@ -78,7 +78,7 @@ def _work(project: Project, found: dict[str, Path], out: Path) -> Work:
     if "integration" in found and not any(run.failed for run in runs):
         from stages.trials.candidate import served
 
-        with served(project.folder("train"), project.root) as url:
+        with served(project.folder("train"), project.root, out) as url:
             runs.append(pytest_run.run("integration", found["integration"], project.root, out, {"MLCI_URL": url}))
     summary: dict[str, Any] = {run.kind: run.counts for run in runs}
     pytest_run.merge(runs, out / "junit.xml")
