@@ -22,7 +22,9 @@ REPORT = "this is a bug in mlci: please report the lines above, the command and 
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError and knows the nearest command or option."""
+    """argparse that raises UsageError and knows the nearest command or option; `options`: those of the given command."""
+
+    options: list[str] = []
 
     def error(self, message: str) -> NoReturn:
         import difflib
@@ -37,8 +39,8 @@ class _Parser(argparse.ArgumentParser):
                 message, todo = f"there is no command {word!r}", f"commands: {', '.join(COMMANDS)}"
         elif message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0]
-            known = [o for a in self._actions for o in a.option_strings]
-            close = difflib.get_close_matches(word.split("=")[0], known, n=1)
+            begun = [option for option in self.options if option.startswith(word.split("=")[0])]
+            close = begun or difflib.get_close_matches(word.split("=")[0], self.options, n=1)
             todo = (f"did you mean {close[0]}? " if close else "") + todo
         raise UsageError("CFG_USAGE", message, todo)
 
@@ -94,6 +96,7 @@ def _parser(words: list[str]) -> _Parser:
             _common(sub, top=False)
             for names, options in arguments:
                 sub.add_argument(*names, **options)
+            top.options = [option for action in sub._actions for option in action.option_strings]
     return top
 
 

@@ -63,7 +63,13 @@ def _functions(project: Project) -> None:
 def _estimator(project: Project) -> None:
     from stages.model.estimator import build
 
-    build(project.config)
+    model = project.config.model
+    try:
+        build(model.estimator, model.params, project.config.task)
+    except ConfigError as error:
+        key = error.what.split(": ", 1)[0]
+        where = project.loaded.document.where(tuple(key.split(".")))
+        raise ConfigError(error.code, f"{where}: {error.what.removeprefix(f'{key}: ')}", error.todo) from error
 
 
 def _metrics(project: Project) -> None:

@@ -19,7 +19,24 @@ def keys(model):
 
 def test_every_key_of_ml_yaml_is_in_the_reference():
     text = (ROOT / "docs/reference/ml-yaml.md").read_text()
-    sections = (schema.Config, schema.Data, schema.ReadOptions, schema.Column, schema.Split, schema.Model, schema.Search)
+    sections = (
+        schema.Config,
+        schema.Data,
+        schema.ReadOptions,
+        schema.Column,
+        schema.Split,
+        schema.Model,
+        schema.Search,
+    )
     sections += (schema.Validate, schema.Bound, schema.Baselines, schema.Target, schema.Environment, schema.Card)
-    missing = [f"{m.__name__}.{k}" for m in sections for k in keys(m) if not any(form in text for form in (f"{k}`", f".{k}", f"{k}."))]
-    assert [m for m in missing if m not in ("Config.data", "Config.model", "Config.deploy", "Config.validate", "Config.test")] == []
+    missing = [
+        f"{m.__name__}.{k}"
+        for m in sections
+        for k in keys(m)
+        if not any(form in text for form in (f"{k}`", f".{k}", f"{k}."))
+    ]
+    assert [
+        m
+        for m in missing
+        if m not in ("Config.data", "Config.model", "Config.deploy", "Config.validate", "Config.test")
+    ] == []

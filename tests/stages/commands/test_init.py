@@ -101,7 +101,9 @@ def test_nothing_is_replaced_without_force(tmp_path):
     assert made(tmp_path, "price", force=True).task == "regression"
 
 
-@pytest.mark.parametrize(("target", "error", "code"), [("grad", UsageError, "grade"), ("note", DataError, "DAT"), ("same", DataError, "DAT")])
+@pytest.mark.parametrize(
+    ("target", "error", "code"), [("grad", UsageError, "grade"), ("note", DataError, "DAT"), ("same", DataError, "DAT")]
+)
 def test_a_target_that_cannot_be_one_is_refused(tmp_path, target, error, code):
     with pytest.raises(error) as refusal:
         made(tmp_path, target)
