@@ -1,0 +1,285 @@
+"""The stage as a whole, on a model and data laid out as `prepare` and `train` leave them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from stages.errors import ArtefactError
+from stages.gate.explain import explain
+from stages.model import answers, frames, persistence
+from stages.model.signature import signature as signature_of
+from stages.project import Project
+from stages.records import result
+from stages.records.result import Result
+from stages.store import model_digest
+from stages.validate import describe, validate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BINARY = """
+name: sample
+task: classification
+data:
+  source: data.csv
+  target: late
+  positive: "yes"
+  columns:
+    x: {type: number, nullable: true}
+    z: {type: number}
+    late: {type: category}
+model: {estimator: sklearn.ensemble.HistGradientBoostingClassifier}
+"""
+REGRESSION = """
+name: sample
+task: regression
+data:
+  source: data.csv
+  target: y
+  columns: {x: {type: number, nullable: true}, z: {type: number}, y: {type: number}}
+model: {estimator: sklearn.ensemble.RandomForestRegressor}
+"""
+
+
+def table(config: str, n: int, seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    x, z = rng.normal(size=n), rng.normal(size=n)
+    signal = x * z + 0.5 * x + 0.3 * rng.normal(size=n)
+    columns: dict[str, Any] = {"x": pa.array(np.where(rng.random(n) < 0.05, np.nan, x), from_pandas=True), "z": z}
+    if config == REGRESSION:
+        return pa.table({**columns, "y": signal})
+    late = pa.array(np.where(signal > 0, "yes", "no")).dictionary_encode()
+    return pa.table({**columns, "late": late})
+
+
+class Laid:
+    """A project with its `prepare` and `train` folders written by hand."""
+
+    def __init__(self, root: Path, config: str, estimator: Any, gate: str) -> None:
+        self.root, self.config, self.estimator = root, config, estimator
+        (root / "ml.yaml").write_text(config + gate)
+        self.project = Project.open(root / "ml.yaml")
+        self.sides = {"train": table(config, 1200, 1), "test": table(config, 600, 2)}
+        self.leakage: dict[str, Any] = {"duplicate_feature_rows_share": 0.0, "overlapping_keys": None}
+        self.gap = {"train": {"roc_auc": 0.99}, "test": {"roc_auc": 0.97}}
+
+    def gate(self, text: str) -> None:
+        (self.root / "ml.yaml").write_text(self.config + text)
+        self.project = Project.open(self.root / "ml.yaml")
+
+    def write(self) -> None:
+        prepared, trained = self.project.folder("prepare"), self.project.folder("train")
+        for folder in (prepared, trained):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        for side, rows in self.sides.items():
+            pq.write_table(rows, prepared / f"{side}.parquet")
+            np.save(prepared / f"{side}.rows.npy", np.arange(rows.num_rows, dtype=np.uint64))
+        (prepared / "profile.json").write_text(json.dumps({"leakage": self.leakage}))
+        self.record("prepare", prepared, {})
+        classes = ["no", "yes"] if self.config == BINARY else None
+        said = signature_of(self.project.config, classes, "yes" if classes else None)
+        inputs = frames.frame(self.sides["train"], said["features"])
+        kind = said["target"]["type"]
+        target = frames.target(self.sides["train"].column(said["target"]["name"]), kind, said["task"])
+        pipeline = make_pipeline(OrdinalEncoder(), self.estimator) if kind == "never" else make_pipeline(self.estimator)
+        pipeline.fit(inputs, target)
+        (trained / "signature.json").write_text(json.dumps(said))
+        persistence.save(pipeline, trained, said, inputs.head(5), answers.ask(pipeline, inputs.head(5), classes))
+        (trained / "golden.json").write_text("{}")
+        (trained / "metrics.json").write_text(json.dumps({**self.gap, "cv": None}))
+        self.record("train", trained, result.digests_of(prepared))
+
+    def record(self, stage: str, folder: Path, inputs: dict[str, Any]) -> None:
+        here = {f".mlci/prepare/{name}": digest for name, digest in inputs.items()}
+        outputs = result.digests_of(folder)
+        Result(stage, "done", 0, "now", 0.0, 0, here, outputs, {}, "3", {}, None, {}).write(folder)
+
+    def verdict(self, **options: Any) -> tuple[Result, dict[str, Any]]:
+        done = validate(self.project, **options)
+        return done, json.loads((self.project.folder("validate") / "gate.json").read_bytes())
+
+
+@pytest.fixture
+def lay(tmp_path: Path) -> Callable[..., Laid]:
+    def make(gate: str, config: str = BINARY, estimator: Any = None) -> Laid:
+        default = HistGradientBoostingClassifier(max_iter=20, random_state=0)
+        if config == REGRESSION:
+            default = RandomForestRegressor(10, random_state=0)
+        laid = Laid(tmp_path, config, estimator or default, gate)
+        laid.write()
+        return laid
+
+    return make
+
+
+GOOD = "validate: {metrics: {roc_auc: {min: 0.8}, log_loss: {max: 0.6}}}\n"
+
+
+def by_rule(gate: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {found["rule"]: found for found in gate["rules"]}
+
+
+def test_a_good_model_is_approved(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    done, gate = laid.verdict()
+    assert (done.exit_code, done.status, done.error) == (0, "done", None)
+    assert (gate["approved"], gate["verdict"], gate["schema_version"]) == (True, "approved", 1)
+    assert gate["model"] == model_digest(laid.project.folder("train"))
+    rules = by_rule(gate)
+    assert {r: found["status"] for r, found in rules.items() if not r.startswith("gap")} == {
+        "metric.roc_auc": "passed",
+        "metric.log_loss": "passed",
+        "baseline.dummy.roc_auc": "passed",
+        "baseline.dummy.log_loss": "passed",
+        "baseline.linear.roc_auc": "passed",
+        "baseline.linear.log_loss": "passed",
+        "leakage.features": "passed",
+        "leakage.rows": "passed",
+    }
+    low, high = rules["metric.roc_auc"]["interval"]
+    assert 0.8 < low < rules["metric.roc_auc"]["observed"] < high <= 1
+    assert done.summary["text"].startswith("approved: roc_auc is 0.9")
+    cases = ET.parse(laid.project.folder("validate") / "junit.xml").getroot().iter("testcase")
+    assert [case.get("name") for case in cases] == [found["rule"] for found in gate["rules"]]
+    assert "approved" in (laid.project.folder("validate") / "summary.md").read_text()
+
+
+def test_the_same_model_gives_the_same_verdict_byte_for_byte(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    done, _ = laid.verdict()
+    first = (laid.project.folder("validate") / "gate.json").read_bytes()
+    shutil.rmtree(laid.project.folder("validate"))
+    laid.verdict()
+    assert (laid.project.folder("validate") / "gate.json").read_bytes() == first
+    assert validate(laid.project).status == "skipped"
+    assert done.status == "done"
+
+
+def test_no_thresholds_approve_nothing(lay: Callable[..., Laid]) -> None:
+    for gate in ("", "validate: {metrics: {}}\n"):
+        laid = lay(gate)
+        done, found = laid.verdict()
+        assert (done.exit_code, done.status, found["approved"]) == (4, "failed", False)
+        assert done.error is not None
+        assert done.error["code"] == "GATE_NOTHING_CONFIGURED"
+
+
+def test_a_failed_verdict_stays_failed_until_something_changes(lay: Callable[..., Laid]) -> None:
+    laid = lay("validate: {metrics: {roc_auc: {min: 0.9999}}}\n")
+    done, gate = laid.verdict()
+    assert (done.exit_code, gate["verdict"]) == (4, "failed")
+    assert done.error is not None
+    assert done.error["code"] == "GATE_BELOW_BOUND"
+    assert "mlci validate --explain metric.roc_auc" in done.error["todo"]
+    again = validate(laid.project)
+    assert (again.exit_code, again.status, again.started) == (4, "failed", done.started)
+    laid.gate(GOOD)
+    assert laid.verdict()[0].exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("gate", "code"),
+    [
+        ("validate: {metrics: {roc_aux: {min: 0.1}}}\n", "GATE_UNKNOWN_METRIC"),
+        ("validate: {metrics: {r2: {min: 0.1}}}\n", "GATE_UNKNOWN_METRIC"),
+        ("validate: {metrics: {roc_auc: {max: 0.5}}}\n", "GATE_ABOVE_BOUND"),
+    ],
+)
+def test_what_cannot_hold_fails_with_its_own_code(lay: Callable[..., Laid], gate: str, code: str) -> None:
+    done, _ = lay(gate).verdict()
+    assert done.exit_code == 4
+    assert done.error is not None
+    assert done.error["code"] == code
+
+
+def test_a_class_absent_from_the_test_side_fails(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    rows = laid.sides["test"]
+    laid.sides["test"] = rows.filter(pa.compute.equal(rows["late"].cast(pa.string()), "yes"))
+    laid.write()
+    done, gate = laid.verdict()
+    assert by_rule(gate)["metric.roc_auc"]["code"] == "GATE_CLASS_ABSENT"
+    assert done.exit_code == 4
+
+
+def test_leakage_from_the_profile_and_from_single_features_fails(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    laid.leakage = {"duplicate_feature_rows_share": 0.3, "overlapping_keys": 2}
+    for side, rows in laid.sides.items():
+        leak = pa.compute.equal(rows["late"].cast(pa.string()), "yes").cast(pa.float64())
+        laid.sides[side] = rows.set_column(rows.schema.get_field_index("z"), "z", leak)
+    laid.write()
+    done, gate = laid.verdict()
+    found = by_rule(gate)
+    failed = {rule for rule in found if found[rule]["status"] == "failed"}
+    assert failed == {"leakage.features", "leakage.rows", "leakage.keys"}
+    assert done.error is not None
+    assert done.error["code"] == "GATE_FAILED"
+
+
+def test_regression_and_a_linear_model(lay: Callable[..., Laid]) -> None:
+    laid = lay("validate: {metrics: {r2: {min: 0.3}, mean_absolute_error: {max: 2}}}\n", REGRESSION)
+    done, gate = laid.verdict()
+    assert done.exit_code == 0, done.summary
+    assert {"baseline.dummy.r2", "baseline.linear.mean_absolute_error"} <= set(by_rule(gate))
+
+
+def test_linear_estimators_are_not_held_against_themselves(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD.replace("0.8", "0.5"))
+    laid.sides = {k: t.set_column(0, "x", pa.compute.fill_null(t["x"], 0.0)) for k, t in laid.sides.items()}
+    laid.estimator = LogisticRegression()
+    laid.write()
+    assert by_rule(laid.verdict()[1])["baseline.linear"]["status"] == "skipped"
+
+
+def test_baselines_can_be_turned_off(lay: Callable[..., Laid]) -> None:
+    gate = "validate: {metrics: {roc_auc: {min: 0.5}}, baselines: {dummy: off, linear: off}}\n"
+    rules = by_rule(lay(gate).verdict()[1])
+    assert not [rule for rule in rules if rule.startswith("baseline")]
+
+
+def test_a_model_that_does_not_match_its_record_is_refused(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    path = laid.project.folder("train") / "metrics.json"
+    path.write_text("{}")
+    with pytest.raises(ArtefactError) as raised:
+        validate(laid.project)
+    assert raised.value.code == "MOD_RECORD"
+
+
+def test_first_is_part_of_the_key(lay: Callable[..., Laid], monkeypatch: pytest.MonkeyPatch) -> None:
+    laid = lay(GOOD)
+    assert describe(laid.project).config["first"] is False
+    monkeypatch.setenv("MLCI_FIRST", "1")
+    assert describe(laid.project) == describe(laid.project, first=True)
+
+
+def test_explain(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    laid.verdict()
+    lines = explain(laid.project.folder("validate"), "baseline.dummy.roc_auc")
+    assert lines[0] == "baseline.dummy.roc_auc: passed"
+
+
+def test_it_runs_alone(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    command = [sys.executable, str(ROOT / "stages" / "validate.py"), "--config", str(laid.root / "ml.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=laid.root.parent)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["summary"]["verdict"] == "approved"
