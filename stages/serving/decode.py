@@ -1,0 +1,303 @@
+"""JSON rows → columns of checked values, or every problem with its JSON pointer.
+
+The contract is the one that prepare checks files by (`stages/data/contract.py`; a test holds the two together),
+read from
+`signature.json`. Answers name types, never the caller's values: what a caller sends is not for logs or error pages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from stages.data import cells
+
+#: How many problems of one request are listed; all are counted.
+MAX_PROBLEMS = 100
+
+_MISSING = object()
+
+
+class Problem(NamedTuple):
+    """One refused value: where it stands (RFC 6901), a stable code, what the contract asks for, the type that
+    came."""
+
+    pointer: str
+    code: str
+    expected: str
+    got: str
+    hint: str | None = None
+
+    def plain(self) -> dict[str, str]:
+        """For JSON."""
+        return {key: value for key, value in self._asdict().items() if value is not None}
+
+
+class Bad(NamedTuple):
+    """What a value check returns for a value that it refuses."""
+
+    code: str
+    expected: str
+
+
+@dataclass
+class Decoded:
+    """The rows of a request as columns, in the order of the signature.
+
+    Values are float, int, bool, str or datetime (aware and in UTC when the column has a time zone, else naive),
+    None for null.
+    `problems` holds the first `MAX_PROBLEMS` in row order, `refused` counts all of them; with problems, `columns`
+    is empty.
+    `ignored` and `unknown` count values of listed columns that are no features and of columns that are not listed;
+    `unseen` counts,
+    by column, categories that training never saw.
+    """
+
+    columns: dict[str, list[Any]]
+    rows: int
+    problems: list[Problem] = field(default_factory=list)
+    refused: int = 0
+    ignored: int = 0
+    unknown: int = 0
+    unseen: dict[str, int] = field(default_factory=dict)
+
+
+class Decoder:
+    """A compiled signature.
+
+    `levels`: column → categories known from training (canonical text), to count the others.
+    """
+
+    def __init__(self, signature: Mapping[str, Any], levels: Mapping[str, Iterable[str]] | None = None) -> None:
+        self.features: list[Mapping[str, Any]] = list(signature["features"])
+        self.names = [feature["name"] for feature in self.features]
+        self._checks = [(f["name"], check_for(f), bool(f.get("nullable")), expectation(f)) for f in self.features]
+        self._known = frozenset(self.names)
+        self._listed = frozenset(signature.get("ignored") or ())
+        self._levels = {name: frozenset(known) for name, known in (levels or {}).items() if name in self._known}
+
+    def decode(self, rows: Sequence[Any]) -> Decoded:
+        """Check all values of all rows."""
+        shapes = [i for i, row in enumerate(rows) if type(row) is not dict]
+        refused = len(shapes)
+        wanted = "an object: column → value"
+        problems: list[tuple[int, int, Problem]] = [
+            (i, -1, Problem(f"/rows/{i}", "DAT_ROW_SHAPE", wanted, json_type(rows[i]))) for i in shapes[:MAX_PROBLEMS]
+        ]
+        whole = rows if not shapes else [row if type(row) is dict else None for row in rows]
+        columns: dict[str, list[Any]] = {}
+        for place, (name, check, nullable, expected) in enumerate(self._checks):
+            values, bad = _column(whole, name, check, nullable)
+            refused += len(bad)
+            for i, found in bad[:MAX_PROBLEMS]:
+                problems.append((i, place, self._problem(rows[i], i, name, found, expected)))
+            columns[name] = values
+        ignored, unknown = self._extra(whole)
+        if refused:
+            problems.sort(key=lambda item: item[:2])
+            listed = [problem for _, _, problem in problems[:MAX_PROBLEMS]]
+            return Decoded({}, len(rows), listed, refused, ignored, unknown)
+        return Decoded(columns, len(rows), ignored=ignored, unknown=unknown, unseen=self._unseen(columns))
+
+    def _problem(self, row: dict[str, Any], i: int, name: str, found: Bad | None, expected: str) -> Problem:
+        pointer = f"/rows/{i}/{name.replace('~', '~0').replace('/', '~1')}"
+        if found is not None:
+            got = "null" if found.code == "DAT_NULL" else json_type(row[name])
+            return Problem(pointer, found.code, found.expected, got)
+        # Only a key that nearly is the column's name comes back, so that the hint cannot carry other data.
+        strangers = [
+            key for key in row if key not in self._known and key not in self._listed and len(key) <= 2 * len(name) + 8
+        ]
+        close = difflib.get_close_matches(name, strangers[:200], n=1, cutoff=0.7)
+        hint = f"there is a {close[0]!r} in this row: did you mean {name!r}?" if close else None
+        return Problem(pointer, "DAT_COLUMN_MISSING", expected, "nothing", hint)
+
+    def _extra(self, rows: Sequence[Any]) -> tuple[int, int]:
+        ignored = unknown = 0
+        width = len(self.names)
+        for row in rows:
+            if row is None or (len(row) == width and row.keys() == self._known):
+                continue
+            for key in row.keys() - self._known:
+                if key in self._listed:
+                    ignored += 1
+                else:
+                    unknown += 1
+        return ignored, unknown
+
+    def _unseen(self, columns: Mapping[str, list[Any]]) -> dict[str, int]:
+        counts = {}
+        for name, known in self._levels.items():
+            count = sum(value is not None and value not in known for value in columns[name])
+            if count:
+                counts[name] = count
+        return counts
+
+
+def _column(
+    rows: Sequence[Any], name: str, check: Callable[[Any], Any], nullable: bool
+) -> tuple[list[Any], list[tuple[int, Bad | None]]]:
+    """Values of one column and what is wrong with it: row number and reason, None for a column that is not there."""
+    values: list[Any] = []
+    bad: list[tuple[int, Bad | None]] = []
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        value = row.get(name, _MISSING)
+        if value is None or value is _MISSING:
+            if not nullable:
+                bad.append((i, None if value is _MISSING else Bad("DAT_NULL", "a value: the column is not nullable")))
+            values.append(None)
+            continue
+        checked = check(value)
+        if type(checked) is Bad:
+            bad.append((i, checked))
+        values.append(checked)
+    return values, bad
+
+
+def json_type(value: Any) -> str:
+    """Name of a JSON value's type."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def expectation(feature: Mapping[str, Any]) -> str:
+    """What a column takes, in words."""
+    words = {
+        "number": "a number",
+        "integer": "a whole number",
+        "boolean": "true or false",
+        "category": "text (or a number or boolean, taken as text)",
+        "text": "text",
+        "datetime": "a date and time as ISO 8601 text",
+    }[feature["type"]]
+    if feature.get("format"):
+        words = f"a date and time as text of the form {feature['format']}"
+    low, high = feature.get("min"), feature.get("max")
+    if low is not None and high is not None:
+        words += f" from {low:g} to {high:g}"
+    elif low is not None:
+        words += f" of at least {low:g}"
+    elif high is not None:
+        words += f" of at most {high:g}"
+    if feature.get("values") is not None:
+        shown = [cells.canonical(value) for value in feature["values"]]
+        words += f", one of: {', '.join(shown[:20])}" + (f" … ({len(shown)} in all)" if shown[20:] else "")
+    if feature.get("pattern") is not None:
+        words += f", all of it matching {feature['pattern']}"
+    return words + (", or null" if feature.get("nullable") else "")
+
+
+def check_for(feature: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """A function from a JSON value (not null) to the column's value, or `Bad`."""
+    kind, expected = feature["type"], expectation(feature)
+    if kind == "boolean":
+        bad = Bad("DAT_TYPE", expected)
+        return lambda value: value if value is True or value is False else bad
+    if kind in ("number", "integer"):
+        return _number(feature, expected)
+    if kind == "datetime":
+        return _datetime(feature, expected)
+    return _text(feature, expected)
+
+
+def _number(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
+    wrong, infinite = Bad("DAT_TYPE", expected), Bad("DAT_INFINITE", expected)
+    too_small, too_large = Bad("DAT_MIN", expected), Bad("DAT_MAX", expected)
+    outside = Bad("DAT_VALUES", expected)
+    convert = _whole if feature["type"] == "integer" else _real
+    low, high = feature.get("min"), feature.get("max")
+    allowed = None if feature.get("values") is None else frozenset(cells.canonical(v) for v in feature["values"])
+
+    def check(value: Any) -> Any:
+        number = convert(value, wrong, infinite)
+        if isinstance(number, Bad):
+            return number
+        if low is not None and number < low:
+            return too_small
+        if high is not None and number > high:
+            return too_large
+        if allowed is not None and cells.canonical(number) not in allowed:
+            return outside
+        return number
+
+    return check
+
+
+def _real(value: Any, wrong: Bad, infinite: Bad) -> float | Bad:
+    if type(value) is float:
+        return value if isfinite(value) else infinite
+    if type(value) is not int:
+        return wrong
+    try:
+        return float(value)
+    except OverflowError:
+        return infinite
+
+
+def _whole(value: Any, wrong: Bad, infinite: Bad) -> int | Bad:
+    if type(value) is float:
+        if not isfinite(value):
+            return infinite
+        # Beyond 2^53 a float stands for several integers.
+        return int(value) if value.is_integer() and abs(value) <= cells.EXACT else wrong
+    return value if type(value) is int and value in cells.INT64 else wrong
+
+
+def _text(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
+    wrong, infinite, control = Bad("DAT_TYPE", expected), Bad("DAT_INFINITE", expected), Bad("DAT_TEXT", expected)
+    outside, unlike = Bad("DAT_VALUES", expected), Bad("DAT_PATTERN", expected)
+    allowed = None if feature.get("values") is None else frozenset(cells.canonical(v) for v in feature["values"])
+    pattern = None if feature.get("pattern") is None else re.compile(feature["pattern"])
+
+    def check(value: Any) -> Any:
+        if type(value) is not str:
+            if type(value) is float and not isfinite(value):
+                return infinite
+            if not isinstance(value, int | float):
+                return wrong
+            value = cells.canonical(value)
+        elif cells.CONTROL.search(value):
+            return control
+        if allowed is not None and value not in allowed:
+            return outside
+        if pattern is not None and pattern.fullmatch(value) is None:
+            return unlike
+        return value
+
+    return check
+
+
+def _datetime(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
+    layout, zone_name = feature.get("format"), feature.get("timezone")
+    zone = None if zone_name is None else ZoneInfo(zone_name)
+    unreadable = Bad("DAT_DATETIME", expected)
+    bad = {
+        "DAT_TIME_GAP": Bad("DAT_TIME_GAP", f"a local time that {zone_name} has: clocks are put forward over this one"),
+        "DAT_TIME_AMBIGUOUS": Bad(
+            "DAT_TIME_AMBIGUOUS", f"an offset from UTC: clocks in {zone_name} show this time twice"
+        ),
+    }
+
+    def check(value: Any) -> Any:
+        if type(value) is not str:
+            return unreadable
+        try:
+            return cells.moment(value, zone, layout)
+        except cells.Refused as refused:
+            return bad.get(refused.code, unreadable)
+
+    return check

@@ -1,0 +1,146 @@
+"""The little of HTTP that the service needs on top of ASGI: bounded bodies, JSON answers, problem documents (RFC
+9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from stages.serving.decode import Problem
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+
+
+@dataclass
+class Response:
+    """A complete answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: Headers = field(default_factory=list)
+
+    async def send(self, send: Send, close: bool, head: bool) -> None:
+        """Send it; `close` ends the connection after it, `head` leaves the body out."""
+        headers: Headers = [
+            (b"content-type", self.content_type),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            *self.headers,
+        ]
+        if close:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else self.body})
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(status, orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY))
+
+
+class Refused(Exception):
+    """A request that is answered with a problem document.
+
+    `close`: the connection cannot be used again, because the body was not read to its end.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        problems: Sequence[Problem] = (),
+        total: int = 0,
+        headers: Headers | None = None,
+        close: bool = False,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.problems = problems
+        self.total = total
+        self.headers = headers or []
+        self.close = close
+
+    def response(self) -> Response:
+        """The problem document."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.problems:
+            body["problems"] = [problem.plain() for problem in self.problems]
+            body["problems_total"] = max(self.total, len(self.problems))
+        return Response(self.status, orjson.dumps(body), b"application/problem+json", self.headers)
+
+
+class Disconnected(Exception):
+    """The caller went away before its request was complete."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Value of a request header (`name` in lower case), None if it is absent."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        Refused: 413 when it is longer than `most` bytes: declared so, or found so while it comes. Disconnected.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > most:
+        raise _too_long(most)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body = bytes(message.get("body", b""))
+    if not message.get("more_body"):
+        if len(body) > most:
+            raise _too_long(most)
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        if size > most:
+            raise _too_long(most)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    if size > most:
+        raise _too_long(most)
+    return b"".join(parts)
+
+
+def _too_long(most: int) -> Refused:
+    return Refused(413, "SRV_BODY_TOO_LARGE", f"a body may have {most} bytes; send fewer rows at once", close=True)
+
+
+def parse(body: bytes) -> Any:
+    """JSON as RFC 8259 has it: no NaN, no Infinity, no comments. Raises: Refused: 400, pointing at the whole body."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        got = "nothing" if not body.strip() else f"an error at byte {error.pos}"
+        problem = Problem("", "DAT_JSON", "JSON as RFC 8259 has it", got)
+        raise Refused(400, "DAT_JSON", f"the body is not JSON: {got}", [problem]) from None

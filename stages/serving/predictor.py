@@ -1,0 +1,117 @@
+"""A loaded model behind two calls: decode a request's rows, predict from its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stages.errors import ArtefactError
+from stages.records.stage import read_json
+from stages.serving.decode import Decoded, Decoder
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+class Answers(NamedTuple):
+    """Plain values in row order; `probabilities` is None for regression."""
+
+    predictions: list[Any]
+    probabilities: list[dict[str, float]] | None
+
+
+class RowsRefused(Exception):
+    """The model itself cannot answer some rows that the contract lets through; `rows` are their numbers, from 0."""
+
+    def __init__(self, rows: list[int]) -> None:
+        super().__init__(f"{len(rows)} rows")
+        self.rows = rows
+
+
+class Predictor:
+    """A pipeline, its signature and its decoder.
+
+    `levels`: categories seen in training, by column, so that unseen ones can be counted.
+    """
+
+    def __init__(
+        self, pipeline: Any, signature: Mapping[str, Any], levels: Mapping[str, list[str]] | None = None
+    ) -> None:
+        self.pipeline = pipeline
+        self.signature = signature
+        self.decoder = Decoder(signature, levels)
+
+    @classmethod
+    def load(cls, folder: Path) -> Predictor:
+        """Load `signature.json`, whose digest the caller has checked, and the model that it names with its digest.
+
+        Raises:
+            ArtefactError: a file is missing or unreadable, or the model holds types that are not trusted.
+        """
+        from stages.model import persistence
+
+        signature = read_json(folder / "signature.json")
+        return cls(persistence.load(folder, signature), signature, levels_of(folder))
+
+    def decode(self, rows: Sequence[Any]) -> Decoded:
+        """Check the rows of a request."""
+        return self.decoder.decode(rows)
+
+    def predict(self, columns: Columns) -> Answers:
+        """Answer decoded rows.
+
+        Raises:
+            RowsRefused: the model fails for some of the rows or gives them no finite answer.
+        """
+        rows = len(next(iter(columns.values()), ()))
+        if rows == 0:
+            return Answers([], None if self.signature.get("classes") is None else [])
+        try:
+            return self._answer(columns)
+        except Exception as error:
+            refused = self._failing(columns, rows) if _blames_rows(error) else []
+            if not refused:
+                raise
+            raise RowsRefused(refused) from error
+
+    def _answer(self, columns: Columns) -> Answers:
+        from stages.model.answers import answers
+        from stages.model.frames import frame_from_lists
+
+        return Answers(*answers(self.pipeline, frame_from_lists(columns, self.signature["features"]), self.signature))
+
+    def _failing(self, columns: Columns, rows: int) -> list[int]:
+        """Rows at which prediction fails, found by halving; at most ten."""
+        failing: list[int] = []
+        parts = [(0, rows)]
+        while parts and len(failing) < 10:
+            start, end = parts.pop()
+            try:
+                self._answer({name: values[start:end] for name, values in columns.items()})
+            except Exception as error:
+                if not _blames_rows(error):
+                    raise
+                if end - start == 1:
+                    failing.append(start)
+                else:
+                    middle = (start + end) // 2
+                    parts += [(middle, end), (start, middle)]
+        return failing
+
+
+def _blames_rows(error: Exception) -> bool:
+    """Whether an error may come from the rows that were asked for, not from a broken model: golden answers proved
+    the model."""
+    if isinstance(error, ArtefactError):
+        return error.code == "MOD_NOT_FINITE"
+    return isinstance(error, ValueError | OverflowError | FloatingPointError)
+
+
+def levels_of(folder: Path) -> dict[str, list[str]]:
+    """Categories that training saw, from the `schema.json` beside a model; empty where there is none."""
+    path = folder / "schema.json"
+    if not path.is_file():
+        return {}
+    columns = read_json(path).get("columns", {})
+    listed = columns.items() if isinstance(columns, dict) else ((c.get("name"), c) for c in columns)
+    return {name: column["levels"] for name, column in listed if isinstance(column.get("levels"), list)}
