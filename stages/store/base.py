@@ -1,0 +1,146 @@
+"""What a store is, whatever holds it; and the rules that do not depend on where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.errors import UsageError
+
+DEPLOY, ROLLBACK, RESTORE = "deploy", "rollback", "restore"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One change of an alias, as the promotion log has it.
+
+    `action`: deploy, rollback, or restore (the watch window put the old model back). `origin`, `digest`: from which
+    model to which,
+    None before the first. `by`: who or which build. `override`: the reason why the gate was overridden, None if it
+    was not.
+    `generation` counts the changes of this alias from 1.
+    """
+
+    when: str
+    env: str
+    action: str
+    origin: str | None
+    digest: str
+    by: str
+    why: str
+    override: str | None
+    generation: int
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON; `from` and `to` as people call them."""
+        data = asdict(self)
+        return {"from" if k == "origin" else "to" if k == "digest" else k: v for k, v in data.items()}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Move:
+        """The reverse of `plain`. Raises: KeyError, TypeError."""
+        names = {"from": "origin", "to": "digest"}
+        return cls(**{names.get(key, key): value for key, value in data.items() if key != "schema_version"})
+
+
+@dataclass(frozen=True)
+class Alias:
+    """What serves an environment: the last move."""
+
+    move: Move
+
+    @property
+    def digest(self) -> str:
+        """The model."""
+        return self.move.digest
+
+    @property
+    def generation(self) -> int:
+        """How often the alias was changed."""
+        return self.move.generation
+
+
+class Store(Protocol):
+    """Models, aliases, promotions."""
+
+    def put(self, name: str, files: Mapping[str, Path | bytes]) -> str:
+        """Keep a version (relative name → file or content) and give its digest. One that is there already stays as
+        it is.
+
+        Raises:
+            InfraError: STO_READONLY, STO_WRITE.
+        """
+
+    def get(self, name: str, digest: str) -> Path:
+        """Folder of a version whose files match their record.
+
+        Raises:
+            UsageError: STO_UNKNOWN. ArtefactError: STO_DIGEST.
+        """
+
+    def versions(self, name: str) -> list[str]:
+        """Digests of the complete versions, the oldest first."""
+
+    def alias(self, name: str, env: str) -> Alias | None:
+        """What serves an environment; None before the first deployment."""
+
+    def move(self, name: str, move: Move) -> None:
+        """Change an alias, if it still has the generation before `move`'s, and log it.
+
+        Raises:
+            InfraError: STO_CONFLICT when somebody else changed it meanwhile; STO_READONLY, STO_WRITE.
+        """
+
+    def history(self, name: str, env: str) -> list[Move]:
+        """Every change of an environment's alias, the oldest first."""
+
+    def writable(self) -> None:
+        """Raises: InfraError: STO_READONLY."""
+
+    def deploying(self, name: str, env: str) -> AbstractContextManager[None]:
+        """Hold an environment against other deployments.
+
+        Raises:
+            InfraError: DEP_BUSY.
+        """
+
+    def alias_file(self, name: str, env: str) -> Path | None:
+        """The alias as a file of this machine, where the store has such."""
+
+    def known_as(self) -> str:
+        """One text for one store, the same from wherever it is opened."""
+
+
+def serving_before(history: Sequence[Move]) -> str | None:
+    """The model to go back to: the one that served before the current one was deployed, None if there is none.
+
+    A rollback takes away what it rolls back from, so that a second one goes a step further instead of back and forth.
+    """
+    served: list[str] = []
+    for move in history:
+        if move.action in (ROLLBACK, RESTORE) and move.digest in served:
+            last = len(served) - 1 - served[::-1].index(move.digest)
+            del served[last + 1 :]
+        elif not served or served[-1] != move.digest:
+            served.append(move.digest)
+    return served[-2] if len(served) > 1 else None
+
+
+def find(versions: Sequence[str], wanted: str) -> str:
+    """The version that `wanted`, a digest or the beginning of one, means.
+
+    Raises:
+        UsageError: STO_UNKNOWN when there is none or more than one.
+    """
+    matching = [digest for digest in versions if digest.startswith(wanted)] if wanted else []
+    if len(matching) == 1:
+        return matching[0]
+    known = ", ".join(digest[:12] for digest in reversed(versions[-10:])) or "none yet"
+    if matching:
+        raise UsageError(
+            "STO_UNKNOWN", f"{wanted!r} is the beginning of {len(matching)} versions", f"give more of it: {known}"
+        )
+    raise UsageError("STO_UNKNOWN", f"the store has no version {wanted!r}", f"versions, the newest first: {known}")
