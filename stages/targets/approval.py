@@ -1,0 +1,80 @@
+"""Whether the model at hand may be deployed: the gate's word and the tests, for exactly this model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.errors import ArtefactError, GateError, MlciError, UsageError
+from stages.project import Project
+from stages.records import result
+from stages.records.stage import outputs_of, read_json
+from stages.store import model_digest
+
+
+@dataclass(frozen=True)
+class Approval:
+    """`digest`: the model. `why`: the gate's sentence. `refusals`: what stands against it, overridden by a person."""
+
+    digest: str
+    why: str
+    refusals: tuple[str, ...] = ()
+
+
+def approval(project: Project, override: str | None) -> Approval:
+    """Check `.mlci/validate/gate.json` and `.mlci/test` against the model in `.mlci/train`.
+
+    `override`: a person's reason to deploy whatever they say.
+
+    Raises:
+        ArtefactError: there is no model, or it does not match its record.
+        GateError: DEP_NOT_APPROVED, DEP_TESTS.
+        UsageError: CFG_USAGE: the reason is empty.
+    """
+    if override is not None and not override.strip():
+        raise UsageError(
+            "CFG_USAGE", "--override-gate needs a reason", "say why in a sentence; it is recorded for ever"
+        )
+    outputs_of(project, "train")
+    digest = model_digest(project.folder("train"))
+    found = [error for error in (_gate(project, digest), _tests(project)) if error is not None]
+    if found and override is None:
+        raise found[0]
+    why = "" if _gate(project, digest) else str(read_json(project.folder("validate") / "gate.json").get("sentence", ""))
+    return Approval(digest, why or "the gate was overridden", tuple(error.what for error in found))
+
+
+def _gate(project: Project, digest: str) -> MlciError | None:
+    folder = project.folder("validate")
+    judged = result.read(folder)
+    todo = "run: mlci validate; or give --override-gate REASON --by NAME"
+    if judged is None:
+        return GateError("DEP_NOT_APPROVED", "the gate has not seen this model", todo)
+    if "gate.json" in judged.changed_outputs(folder):
+        return GateError("DEP_NOT_APPROVED", f"{project.show(folder / 'gate.json')} does not match its record", todo)
+    try:
+        gate = read_json(folder / "gate.json")
+    except ArtefactError as error:
+        return GateError("DEP_NOT_APPROVED", error.what, todo)
+    if gate.get("model") != digest:
+        return GateError("DEP_NOT_APPROVED", "the gate's word is about another model than the one in .mlci/train", todo)
+    if gate.get("approved") is not True:
+        return GateError("DEP_NOT_APPROVED", str(gate.get("sentence", "the gate did not approve this model")), todo)
+    return None
+
+
+def _tests(project: Project) -> MlciError | None:
+    """What stands against the model from its tests; tests that are not configured stand against nothing."""
+    configured = project.config.test
+    if configured.unit is None and configured.integration is None:
+        return None
+    todo = "run: mlci test; or give --override-gate REASON --by NAME"
+    tested = result.read(project.folder("test"))
+    if tested is None:
+        return GateError("DEP_TESTS", "the configured tests have not been run", todo)
+    for path, digest in outputs_of(project, "train").items():
+        if tested.inputs.get(path, {}).get("sha256") != digest["sha256"]:
+            return GateError("DEP_TESTS", "the tests were run for another model than the one in .mlci/train", todo)
+    if tested.exit_code != 0:
+        text = str(tested.summary.get("text", "tests failed"))
+        return GateError("DEP_TESTS", f"the tests did not pass: {text}", todo)
+    return None

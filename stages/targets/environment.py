@@ -1,0 +1,90 @@
+"""A configured environment with all that belongs to it: its store, its target, its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.config.schema import Target as Settings
+from stages.errors import InfraError, UsageError
+from stages.project import Project
+from stages.store import Alias, DirectoryStore, Store
+from stages.store.version import CODE
+from stages.targets import services
+from stages.targets.base import Version
+from stages.targets.process import Place, ProcessTarget, golden_of
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of a project."""
+
+    project: Project
+    name: str
+    settings: Settings
+    store: Store
+
+    @classmethod
+    def of(cls, project: Project, env: str | None = None) -> Environment:
+        """The environment called `env`, else the first that is configured.
+
+        Raises:
+            UsageError: CFG_USAGE: there is no such environment.
+        """
+        configured = project.config.deploy
+        if not configured:
+            raise UsageError(
+                "CFG_USAGE", "no environment is configured", "add deploy: {local: {target: process, port: 8082}}"
+            )
+        name = next(iter(configured)) if env is None else env
+        if name not in configured:
+            known = ", ".join(configured)
+            raise UsageError("CFG_USAGE", f"--env {name}: there is no such environment", f"environments: {known}")
+        return cls(project, name, configured[name], store_of(project))
+
+    @property
+    def model(self) -> str:
+        """The name under which the store keeps the project's models."""
+        return self.project.config.name
+
+    @property
+    def folder(self) -> Path:
+        """`.mlci/deploy/<env>`."""
+        return self.project.folder("deploy") / self.name
+
+    def alias(self) -> Alias | None:
+        """What the store says serves here."""
+        return self.store.alias(self.model, self.name)
+
+    def target(self) -> ProcessTarget:
+        """What can be done here. Raises: InfraError: DEP_TARGET: this version cannot carry the target out."""
+        if self.settings.target != "process" or self.settings.port is None:
+            raise InfraError(
+                "DEP_TARGET", f"target {self.settings.target} is not available in this version", "use target: process"
+            )
+        place = Place(
+            env=self.name,
+            identity=services.identity(self.store.known_as(), self.model, self.name),
+            folder=self.folder,
+            alias=self.store.alias_file(self.model, self.name),
+            host=self.settings.host,
+            port=self.settings.port,
+            api_key=self.settings.api_key,
+            keep=self.settings.keep,
+        )
+        return ProcessTarget(place)
+
+    def version(self, digest: str) -> Version:
+        """A version of the store, its files checked.
+
+        Raises:
+            UsageError: STO_UNKNOWN. ArtefactError: STO_DIGEST.
+        """
+        folder = self.store.get(self.model, digest)
+        code = folder / CODE
+        return Version(self.model, folder.name, folder, code if code.is_dir() else None, golden_of(folder))
+
+
+def store_of(project: Project) -> Store:
+    """The store that the configuration names."""
+    return DirectoryStore(project.store)

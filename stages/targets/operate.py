@@ -1,0 +1,154 @@
+"""Looking at environments and ending them: what `mlci status`, `history`, `stop`, `serve` and `predict` ask for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import stages
+from stages.errors import ArtefactError
+from stages.project import Project
+from stages.records.stage import outputs_of
+from stages.store.base import find
+from stages.store.version import CODE
+from stages.targets.environment import Environment, store_of
+
+
+class Model(NamedTuple):
+    """A model to load: its folder, the folder of the modules that it needs, its digest (None: the candidate)."""
+
+    folder: Path
+    code: Path | None
+    digest: str | None
+
+
+def model(project: Project, env: str | None = None, version: str | None = None) -> Model:
+    """The named version, else the champion of `env`, else that of the first environment, else the candidate in
+    `.mlci/train`.
+
+    Raises:
+        UsageError: STO_UNKNOWN; CFG_USAGE: no such environment. ArtefactError: STO_DIGEST, MOD_NOT_TRAINED,
+        DEP_NOTHING_DEPLOYED.
+    """
+    store, name = store_of(project), project.config.name
+    digest = None if version is None else find(store.versions(name), version)
+    if digest is None and (env is not None or project.config.deploy):
+        environment = Environment.of(project, env)
+        alias = environment.alias()
+        if alias is None and env is not None:
+            raise ArtefactError(
+                "DEP_NOTHING_DEPLOYED", f"nothing is deployed to {env}", f"run: mlci deploy --env {env}"
+            )
+        digest = None if alias is None else alias.digest
+    if digest is None:
+        return candidate(project)
+    folder = store.get(name, digest)
+    code = folder / CODE
+    return Model(folder, code if code.is_dir() else None, digest)
+
+
+def candidate(project: Project) -> Model:
+    """The model in `.mlci/train`, checked against its record. Raises: ArtefactError: MOD_NOT_TRAINED, MOD_RECORD."""
+    outputs_of(project, "train")
+    return Model(project.folder("train"), project.root, None)
+
+
+def status(project: Project, env: str | None = None) -> list[dict[str, Any]]:
+    """What serves each environment, or only `env`.
+
+    Each entry: `env`, `target`, `version`, `since`, `by`, `action`, `why`, `override` (from the promotion log; None
+    before the first
+    deployment), `url`, `answers` (the promoted version serves and gives the golden answers now), `processes`,
+    `note` (a sentence
+    where something is not as it should be).
+    """
+    names = list(project.config.deploy) if env is None else [Environment.of(project, env).name]
+    return [_status(Environment.of(project, name)) for name in names]
+
+
+def _status(environment: Environment) -> dict[str, Any]:
+    alias = environment.alias()
+    target = environment.target()
+    serving = target.serving()
+    answers = False
+    if alias is not None:
+        try:
+            answers = target.answers(environment.version(alias.digest))
+        except ArtefactError as error:
+            return _entry(environment, error.what)
+    return _entry(environment, _note(environment, [s.version for s in serving], answers), answers)
+
+
+def _note(environment: Environment, versions: list[str], answers: bool) -> str | None:
+    alias = environment.alias()
+    again = f"mlci deploy --env {environment.name}"
+    if alias is None:
+        return (
+            f"nothing was deployed yet; run: {again}"
+            if not versions
+            else f"a service runs that nobody promoted; run: {again}"
+        )
+    if not versions:
+        return f"it does not run; run: {again}"
+    if alias.digest not in versions:
+        return f"{versions[-1][:12]} runs instead; run: {again}"
+    if len(versions) > 1:
+        return f"an interrupted deployment left {len(versions) - 1} more running; run: {again}"
+    return None if answers else f"it runs, but does not answer as recorded; run: {again}"
+
+
+def _entry(environment: Environment, note: str | None, answers: bool = False) -> dict[str, Any]:
+    alias = environment.alias()
+    move = {} if alias is None else alias.move.plain()
+    serving = environment.target().serving()
+    urls = [s.url for s in serving if s.url is not None and alias is not None and s.version == alias.digest]
+    return {
+        "env": environment.name,
+        "target": environment.settings.target,
+        "version": move.get("to"),
+        "since": move.get("when"),
+        "by": move.get("by"),
+        "action": move.get("action"),
+        "why": move.get("why"),
+        "override": move.get("override"),
+        "url": urls[-1] if urls else None,
+        "answers": answers,
+        "processes": [{"version": s.version, **s.details} for s in serving],
+        "note": note,
+    }
+
+
+def history(project: Project, env: str | None = None) -> list[dict[str, Any]]:
+    """Every change of an environment, the oldest first: `when env action from to by why override generation`."""
+    environment = Environment.of(project, env)
+    return [move.plain() for move in environment.store.history(environment.model, environment.name)]
+
+
+def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:
+    """End whatever serves an environment. Returns `version pid state url` of each ended process; alias and log stay.
+
+    Raises:
+        InfraError: DEP_BUSY: a deployment is under way.
+    """
+    environment = Environment.of(project, env)
+    target = environment.target()
+    return [{"version": s.version, **s.details} for s in target.stop()]
+
+
+def serve(project: Project, version: str | None = None, host: str = "127.0.0.1", port: int = 8080) -> NoReturn:
+    """Serve the candidate, or a version of the store, in the foreground: this process becomes the service.
+
+    Raises:
+        UsageError: STO_UNKNOWN. ArtefactError: MOD_NOT_TRAINED, MOD_RECORD, STO_DIGEST.
+    """
+    served = candidate(project) if version is None else model(project, version=version)
+    command = [sys.executable, "-P", "-m", "stages.serving", "--folder", str(served.folder), "--access-log"]
+    command += ["--host", host, "--port", str(port), "--version", served.digest or "candidate"]
+    if served.code is not None:
+        command += ["--code", str(served.code)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    environment = {**os.environ, "PYTHONPATH": str(Path(stages.__file__).parent.parent)}
+    os.execve(sys.executable, command, environment)  # noqa: S606  an argument list, no shell

@@ -1,0 +1,248 @@
+"""Target `process`: a process of this machine on a port, replaced without a gap."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.records.stage import read_json
+from stages.targets import proof, services
+from stages.targets.base import Serving, Version
+from stages.targets.client import Client
+from stages.targets.services import Process, Started
+
+log = logging.getLogger("mlci")
+
+#: Until a started service has to be ready, in seconds; MLCI_READY_SECONDS overrides it.
+READY_SECONDS = 120.0
+#: Until a service that was told to end is killed, in seconds: more than it takes by itself.
+END_SECONDS = 40.0
+#: Between two looks at a service under watch, in seconds.
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an environment lives.
+
+    `identity`: see `services.identity`. `folder`: `.mlci/deploy/<env>`. `alias`: the store's alias file, if it has
+    one. `keep`: the
+    service outlives a Jenkins build.
+    """
+
+    env: str
+    identity: str
+    folder: Path
+    alias: Path | None
+    host: str
+    port: int
+    api_key: str | None = None
+    keep: bool = False
+
+    @property
+    def log(self) -> Path:
+        """The service's log."""
+        return self.folder / "service.log"
+
+
+class ProcessTarget:
+    """See `base.Target`."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._candidate: Started | None = None
+        self._version: Version | None = None
+        self._before: list[Process] = []
+        self._withdrawn: list[Process] = []
+
+    # ---- the five verbs
+    # ----------------------------------------------------------------------------------------------
+
+    def build(self, version: Version) -> None:
+        """Start the candidate on a private port and wait until it is ready."""
+        self._before = services.running(self.place.identity)
+        joins = any(self._is_public(process) for process in self._before)
+        words = ["--private", "--host", self.place.host, "--port", str(self.place.port)]
+        words += ["--identity", self.place.identity, *(["--join"] if joins else [])]
+        if self.place.alias is not None:
+            words += ["--alias", str(self.place.alias)]
+        self._version = version
+        self._candidate = services.start(
+            version=version.digest,
+            folder=version.folder,
+            code=version.code,
+            state_folder=self._states,
+            log=self.place.log,
+            words=words,
+            environment=self._environment(),
+        )
+        self._candidate.await_state(ready_seconds(), "private_port")
+
+    def prove(self) -> None:
+        """See `base.Target`."""
+        proof.prove(self._private(), self._asked().golden)
+
+    def switch(self, promote: Callable[[], None]) -> None:
+        """The candidate listens beside what served before and gets all new connections; once promoted, the other is
+        taken off."""
+        candidate = self._started()
+        candidate.process.tell(signal.SIGUSR1)
+        candidate.await_state(ready_seconds(), "public")
+        promote()
+        candidate.keep()
+        for process in self._before:
+            process.tell(signal.SIGUSR2)
+            self._withdrawn.append(process)
+
+    def watch(self, seconds: float) -> list[str]:
+        """Golden answers, crashes and failed requests, until `seconds` have passed; at 0 nothing is looked at."""
+        until = time.monotonic() + seconds
+        failed = self._failed_requests() if seconds > 0 else 0
+        while time.monotonic() < until:
+            wrong = self._wrong(failed)
+            if wrong:
+                return wrong
+            time.sleep(min(LOOK_SECONDS, max(0.0, until - time.monotonic())))
+        for process in self._before:
+            process.end(END_SECONDS)
+        self._before = []
+        return []
+
+    def restore(self) -> str | None:
+        """See `base.Target`."""
+        alive = [process for process in self._before if process.alive()]
+        for process in alive:
+            if process in self._withdrawn:
+                process.tell(signal.SIGUSR1)
+                self._await_public(process)
+        self._withdrawn = []
+        if self._candidate is not None:
+            self._candidate.process.end(END_SECONDS)
+            self._candidate.release()
+            self._candidate = None
+        return alive[-1].version if alive else None
+
+    # ---- what is there
+    # -----------------------------------------------------------------------------------------------
+
+    def serving(self) -> list[Serving]:
+        """See `base.Target`."""
+        return [self._described(process) for process in services.running(self.place.identity)]
+
+    def answers(self, version: Version) -> bool:
+        """See `base.Target`."""
+        found = services.running(self.place.identity)
+        if len(found) != 1 or found[0].version != version.digest or not self._is_public(found[0]):
+            return False
+        try:
+            client = Client(self.place.host, self.place.port, self.place.api_key)
+            return client.get("/readyz").status == 200 and not proof.differences(client, version.golden)
+        except OSError:
+            return False
+
+    def repair(self, promoted: str | None) -> None:
+        """See `base.Target`."""
+        found = services.running(self.place.identity)
+        if any(process.version == promoted and self._is_public(process) for process in found):
+            keep = [process for process in found if process.version == promoted and self._is_public(process)][-1]
+            for process in found:
+                if process != keep:
+                    log.info("ending process %d, which an interrupted deployment left", process.pid)
+                    process.end(END_SECONDS)
+        services.forget_dead(self._states, services.running(self.place.identity))
+
+    def stop(self) -> list[Serving]:
+        """See `base.Target`."""
+        found = services.running(self.place.identity)
+        ended = [self._described(process) for process in found]
+        for process in found:
+            process.tell(signal.SIGTERM)
+        for process in found:
+            process.end(END_SECONDS)
+        services.forget_dead(self._states, [])
+        return ended
+
+    # ---- how
+    # ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _states(self) -> Path:
+        return self.place.folder / "services"
+
+    def _environment(self) -> dict[str, str]:
+        environment = {} if self.place.api_key is None else {"MLCI_API_KEY": self.place.api_key}
+        if "JENKINS_URL" in os.environ or "JENKINS_NODE_COOKIE" in os.environ:
+            if self.place.keep:
+                environment |= {"JENKINS_NODE_COOKIE": "dontKillMe", "BUILD_ID": "dontKillMe"}
+            else:
+                log.warning("the service ends with this build; set keep: true on %s to let it stay", self.place.env)
+        return environment
+
+    def _started(self) -> Started:
+        if self._candidate is None:
+            raise RuntimeError("build comes first")
+        return self._candidate
+
+    def _asked(self) -> Version:
+        if self._version is None:
+            raise RuntimeError("build comes first")
+        return self._version
+
+    def _private(self) -> Client:
+        state = self._started().process.state() or {}
+        return Client("127.0.0.1", int(state.get("private_port") or 0), self.place.api_key)
+
+    def _is_public(self, process: Process) -> bool:
+        public = (process.state() or {}).get("public")
+        if public is None:
+            # Its file is gone, with `.mlci` say; then the port is all there is to go by.
+            return process.state() is None and process.alive()
+        return bool(public["port"] == self.place.port)
+
+    def _await_public(self, process: Process) -> None:
+        until = time.monotonic() + ready_seconds()
+        while process.alive() and not (process.state() or {}).get("public") and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _described(self, process: Process) -> Serving:
+        state = process.state() or {}
+        public = state.get("public")
+        url = None if public is None else Client(public["host"], public["port"]).url
+        details = {"pid": process.pid, "started": process.started, "state": state.get("state", "unknown"), "url": url}
+        return Serving(process.version, url, details)
+
+    def _failed_requests(self) -> int:
+        """How many requests the candidate answered with 5xx so far."""
+        lines = self._private().text("/metrics").splitlines()
+        failed = [line for line in lines if line.startswith("mlci_requests_total{") and 'status="5' in line]
+        return sum(int(float(line.split()[1])) for line in failed)
+
+    def _wrong(self, failed_before: int) -> list[str]:
+        candidate = self._started()
+        if not candidate.process.alive():
+            return [f"the new service ended; the end of its log: {candidate.last_lines()}"]
+        try:
+            wrong = proof.differences(self._private(), self._asked().golden)
+            failed = self._failed_requests() - failed_before
+        except OSError as error:
+            return [f"the new service does not answer: {error}"]
+        return wrong + ([f"{failed} requests were answered with 5xx"] if failed > 0 else [])
+
+
+def ready_seconds() -> float:
+    """How long a service may take to get ready."""
+    try:
+        return float(os.environ.get("MLCI_READY_SECONDS", READY_SECONDS))
+    except ValueError:
+        return READY_SECONDS
+
+
+def golden_of(folder: Path) -> dict[str, object]:
+    """The golden requests and answers of a model's folder. Raises: ArtefactError: MOD_RECORD."""
+    golden: dict[str, object] = read_json(folder / "golden.json")
+    return golden

@@ -1,0 +1,120 @@
+"""One version goes live in one environment: the order of things, whatever the target.
+
+Killed at any moment, this leaves something true. Before the alias moves, the candidate ends with the process that
+started it and what
+served before goes on. Afterwards the alias, which holds its own log entry, names the candidate, and that one stays.
+The next deployment
+ends what is too much.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from stages.errors import InfraError, MlciError
+from stages.records.atomic import write_json
+from stages.store import Move
+from stages.store.base import RESTORE
+from stages.store.who import who
+from stages.targets.base import Target, Version
+from stages.targets.environment import Environment
+
+log = logging.getLogger("mlci")
+
+
+def next_move(
+    environment: Environment, action: str, digest: str, by: str | None, why: str, override: str | None = None
+) -> Move:
+    """The move that would make `digest` serve the environment, after the one that the store knows last."""
+    current = environment.alias()
+    return Move(
+        when=_now(),
+        env=environment.name,
+        action=action,
+        origin=None if current is None else current.digest,
+        digest=digest,
+        by=who(by),
+        why=why,
+        override=override,
+        generation=1 if current is None else current.generation + 1,
+    )
+
+
+def go_live(environment: Environment, target: Target, version: Version, move: Move) -> None:
+    """Build, prove, switch (with the alias), watch.
+
+    Raises:
+        InfraError: what failed; what served before serves again, and alias and log are untouched, or, after a watch
+        that found
+            something (DEP_WATCH), say that the model was put back.
+    """
+    store, name = environment.store, environment.model
+    try:
+        log.info("deploy %s to %s: starting", version.digest[:12], environment.name)
+        target.build(version)
+        log.info("deploy %s to %s: proving", version.digest[:12], environment.name)
+        target.prove()
+        target.switch(lambda: store.move(name, move))
+    except BaseException:
+        current = environment.alias()
+        if current is None or current.generation < move.generation or current.digest != version.digest:
+            target.restore()
+            raise
+        # The alias has moved, and what it says stays true; the disk may have been full for its log line.
+        target.watch(0)
+        raise
+    log.info("deploy %s to %s: switched", version.digest[:12], environment.name)
+    _watch(environment, target, version, move)
+
+
+def _watch(environment: Environment, target: Target, version: Version, move: Move) -> None:
+    seconds = environment.settings.watch_seconds
+    if seconds:
+        log.info("watching %s for %g s", environment.name, seconds)
+    wrong = target.watch(seconds)
+    if not wrong:
+        return
+    back = target.restore()
+    what = f"under watch: {'; '.join(wrong[:3])}"
+    if back is None:
+        raise InfraError(
+            "DEP_WATCH", what, "nothing served before, so nothing serves now; see the log, then deploy again"
+        )
+    if back != version.digest:
+        why = f"the watch window found: {wrong[0]}"
+        environment.store.move(environment.model, next_move(environment, RESTORE, back, move.by, why))
+    record(environment, target)
+    raise InfraError("DEP_WATCH", what, f"{back[:12]} was put back and serves again; see the log, then deploy again")
+
+
+def record(environment: Environment, target: Target) -> Mapping[str, Any]:
+    """Write `.mlci/deploy/<env>/deployment.json`: what serves now, and the move that made it so. Returns its
+    content."""
+    alias = environment.alias()
+    found = [s for s in target.serving() if alias is not None and s.version == alias.digest]
+    serving = found[-1] if found else None
+    content = {
+        "schema_version": 1,
+        "name": environment.model,
+        "env": environment.name,
+        "target": environment.settings.target,
+        "version": None if alias is None else alias.digest,
+        "url": None if serving is None else serving.url,
+        "serving": None if serving is None else dict(serving.details),
+        "promotion": None if alias is None else alias.move.plain(),
+        "log": environment.project.show(environment.folder / "service.log"),
+    }
+    write_json(environment.folder / "deployment.json", content)
+    return content
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+
+
+def described(error: MlciError) -> dict[str, str]:
+    """An error as records have it."""
+    return {"code": error.code, "what": error.what, "todo": error.todo}
