@@ -79,7 +79,7 @@ def _outcomes(project: Project) -> list[Outcome]:
 
     settings, prepared, trained = project.config.validation, project.folder("prepare"), project.folder("train")
     signature, profile = read_json(trained / "signature.json"), read_json(prepared / "profile.json")
-    pipeline = persistence.load(trained, signature, _recorded_digest(project, signature))
+    pipeline = persistence.load(trained, signature)
     try:
         seen = evidence.collect(prepared, pipeline, signature, project.config.data.weight)
     except ArtefactError as error:
@@ -110,15 +110,6 @@ def _outcomes(project: Project) -> list[Outcome]:
     recorded = read_json(trained / "metrics.json")
     outcomes += gap.check(judged, recorded.get("train") or {}, recorded.get("test") or {})
     return outcomes
-
-
-def _recorded_digest(project: Project, signature: Any) -> str:
-    """Digest of the model's file as training recorded it; a joblib file is not loaded without."""
-    from stages.records import result
-
-    trained = result.read(project.folder("train"))
-    assert trained is not None  # `outputs_of` has read it
-    return trained.output(f"model.{signature['model']['format']}").sha256
 
 
 def _fits(name: str, seen: Any) -> bool:
