@@ -1,0 +1,131 @@
+"""Credentials as Jenkins stores them, and how a changed secret is noticed.
+
+Jenkins gives no secret back. What can be compared are the public fields and a fingerprint in the description: scrypt
+over the secret with a random salt, which says whether a secret is the same and is too slow to guess through.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import xml.etree.ElementTree as ET
+
+from jenkins_admin import marker
+from jenkins_admin.canonical import Node, canonical
+from jenkins_admin.diff import Change, differences, short
+from jenkins_admin.schema import SecretText, SshKey, UsernamePassword
+from jenkins_admin.xmltree import decoded, element, parse
+
+Credential = UsernamePassword | SecretText | SshKey
+
+USERNAME_PASSWORD = "com.cloudbees.plugins.credentials.impl.UsernamePasswordCredentialsImpl"  # noqa: S105  a class
+SECRET_TEXT = "org.jenkinsci.plugins.plaincredentials.impl.StringCredentialsImpl"  # noqa: S105  a class
+SSH_KEY = "com.cloudbees.jenkins.plugins.sshcredentials.impl.BasicSSHUserPrivateKey"
+
+_COST = 14  # scrypt's N as a power of two: about 40 ms and 16 MiB a guess
+_SECRET_TAGS = frozenset({"password", "secret", "passphrase", "privateKeySource", "description"})
+
+
+def values(credential: Credential) -> list[str]:
+    """The secret texts of a credential."""
+    if isinstance(credential, UsernamePassword):
+        return [credential.password]
+    if isinstance(credential, SecretText):
+        return [credential.secret]
+    return [credential.private_key, credential.passphrase or ""]
+
+
+def fingerprint(credential: Credential, salt: bytes | None = None) -> str:
+    """`scrypt:cost:salt:hash` of the secret; with a fresh salt unless one is given."""
+    salt = os.urandom(12) if salt is None else salt
+    text = "\0".join(values(credential)).encode("utf-8", errors="surrogatepass")
+    digest = hashlib.scrypt(text, salt=salt, n=2**_COST, r=8, p=1, dklen=18, maxmem=64 * 2**20)
+    return f"scrypt:{_COST}:{_base64(salt)}:{_base64(digest)}"
+
+
+def matches(credential: Credential, known: str) -> bool:
+    """Whether a fingerprint is that of the credential's secret; False as well for one that cannot be read."""
+    parts = known.split(":")
+    if len(parts) != 4 or parts[:2] != ["scrypt", str(_COST)]:
+        return False
+    try:
+        salt = base64.urlsafe_b64decode(parts[2])
+    except ValueError:
+        return False
+    return hmac.compare_digest(fingerprint(credential, salt), known)
+
+
+def render(credential: Credential, owner: str) -> ET.Element:
+    """The document that stores a credential, its secret included and its description signed."""
+    sign = marker.Marker(owner, extra={"secret": fingerprint(credential)})
+    head = [
+        element("scope", "GLOBAL"),
+        element("id", credential.id),
+        element("description", marker.signed(credential.description, sign, separator=" ")),
+    ]
+    if isinstance(credential, UsernamePassword):
+        tail = [element("username", credential.username), element("password", credential.password)]
+        return element(USERNAME_PASSWORD, *head, *tail)
+    if isinstance(credential, SecretText):
+        return element(SECRET_TEXT, *head, element("secret", credential.secret))
+    source = element(
+        "privateKeySource",
+        element("privateKey", _with_line_end(credential.private_key)),
+        class_=f"{SSH_KEY}$DirectEntryPrivateKeySource",
+    )
+    return element(
+        SSH_KEY,
+        *head,
+        element("username", credential.username),
+        element("passphrase", credential.passphrase or ""),
+        source,
+    )
+
+
+def tag(credential: Credential) -> str:
+    """The root element of a credential's kind."""
+    if isinstance(credential, UsernamePassword):
+        return USERNAME_PASSWORD
+    return SECRET_TEXT if isinstance(credential, SecretText) else SSH_KEY
+
+
+def changes(credential: Credential, live_xml: str, owner: str) -> list[Change]:
+    """What differs between a credential and what Jenkins shows of it.
+
+    Raises:
+        xmltree.XmlError: `live_xml` is not XML.
+    """
+    live = parse(live_xml)
+    if live.tag != tag(credential):
+        return [Change("kind", "change", short(live.tag), short(tag(credential)))]
+    wanted = element(live.tag, element("scope", "GLOBAL"), element("id", credential.id))
+    if not isinstance(credential, SecretText):
+        wanted.append(element("username", credential.username))
+    found = differences(_public(live), _public(wanted))
+    description = decoded(live.findtext("description"))
+    text = marker.without(description, owner)
+    if text != credential.description.strip():
+        found.append(Change("description", "change", text, credential.description.strip()))
+    sign = marker.of_owner(description, owner)
+    if sign is None:
+        found.append(Change("secret", "change", "(made elsewhere)", "(from the file)"))
+    elif not matches(credential, sign.extra.get("secret", "")):
+        found.append(Change("secret", "change", "(another)", "(from the file)"))
+    return found
+
+
+def _public(root: ET.Element) -> Node:
+    kept = ET.Element(root.tag)
+    kept.extend(child for child in root if child.tag not in _SECRET_TAGS)
+    return canonical(kept)
+
+
+def _with_line_end(key: str) -> str:
+    # OpenSSH refuses a key whose last line is not ended, and ${VAR} values usually have lost theirs.
+    return key if key.endswith("\n") else key + "\n"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode()
