@@ -1,0 +1,420 @@
+"""HTTP towards one Jenkins, with manners.
+
+Retries what may be repeated, fetches a crumb when one is asked for, follows no redirect with credentials to another
+host, and turns whatever goes wrong into one line without a secret. Safe to share between threads: each has its own
+session.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import ipaddress
+import json
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProtocolError
+
+from jenkins_admin.schema import Server
+from stages.errors import ConfigError, InfraError
+
+log = logging.getLogger("mlci")
+
+#: Busy or briefly away. 502 and 504 come from a proxy that cannot tell whether Jenkins acted on the request.
+_NOT_DONE = frozenset({429, 503})
+_UNCLEAR = frozenset({502, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LONGEST_WAIT = 60.0
+
+
+class JenkinsError(InfraError):
+    """Jenkins said no, or did not answer. `status` is the HTTP status, 0 where there was none."""
+
+    def __init__(self, code: str, what: str, todo: str, status: int = 0) -> None:
+        super().__init__(code, what, todo)
+        self.status = status
+
+
+class Away(JenkinsError):
+    """Jenkins did not answer, or said that it is starting: what follows a build waits for it."""
+
+
+class Connection:
+    """Requests to the Jenkins of `server`, relative to its address.
+
+    `sleep` and `dice` (a number from 0 to 1) are for tests. A context manager; `close` ends idle connections.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        base: Path | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.server = server
+        self.url = server.url + "/"
+        self._verify = _ca_file(server, base)
+        self._sleep, self._dice = sleep, dice
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._lock = threading.Lock()
+        self._secrets = _hidden(server)
+        if (server.token or server.password) and not server.allow_http and _is_open(server.url):
+            raise ConfigError(
+                "JEN_PLAIN_HTTP",
+                f"{server.url} would get the token over unencrypted http",
+                "use https, or say server.allow_http: true if the network is trusted",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the sessions of all threads."""
+        with self._lock:
+            for session in self._sessions:
+                session.close()
+            self._sessions.clear()
+
+    # ---- requests ------------------------------------------------------------------------------------------------
+
+    def get(
+        self, path: str, *, accept: Collection[int] = (200,), patient: bool = True, **options: Any
+    ) -> requests.Response:
+        """GET; a read, so always repeated. `patient=False`: a Jenkins that is away is the caller's business at once."""
+        return self.request("GET", path, accept=accept, repeat=patient, **options)
+
+    def post(self, path: str, *, repeat: bool, accept: Collection[int] = (200,), **options: Any) -> requests.Response:
+        """POST; `repeat` says whether doing it twice does no harm."""
+        return self.request("POST", path, accept=accept, repeat=repeat, **options)
+
+    def json(self, path: str, tree: str, *, patient: bool = True) -> dict[str, Any] | None:
+        """The `tree` of an object's api/json; None where there is no such object. Raises: JenkinsError."""
+        where = f"{path.rstrip('/')}/api/json".lstrip("/")
+        response = self.get(where, params={"tree": tree}, accept=(200, 404), patient=patient)
+        if response.status_code == 404:
+            return None
+        try:
+            found = response.json()
+        except ValueError:
+            raise self._not_jenkins(response) from None
+        return found if isinstance(found, dict) else None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: Collection[int],
+        repeat: bool,
+        params: Mapping[str, str] | None = None,
+        data: bytes | Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        """One request and its answer, if its status is in `accept`; retried as far as `repeat` allows.
+
+        Raises:
+            JenkinsError: JEN_TLS, JEN_LOGIN, JEN_PERMISSION, JEN_NOT_FOUND, JEN_REDIRECT, JEN_REFUSED, JEN_SERVER.
+            Away: JEN_UNREACHABLE, JEN_UNAVAILABLE after the last retry.
+        """
+        url = urljoin(self.url, path)
+        attempt = 0
+        while True:
+            wait: float | None = None
+            try:
+                response = self._once(method, url, params, data, headers, stream)
+            except requests.exceptions.SSLError as error:
+                raise self._error(
+                    "JEN_TLS",
+                    f"{self.server.url}: the certificate is not accepted: {_root(error)}",
+                    "give the authority that signed it as server.ca_file",
+                ) from error
+            except requests.RequestException as error:
+                failure: JenkinsError = self._unreachable(error)
+                may_repeat = repeat or _never_sent(error)
+            else:
+                if response.status_code in accept:
+                    return response
+                failure = self._refusal(method, response)
+                may_repeat = response.status_code in _NOT_DONE or (repeat and response.status_code in _UNCLEAR)
+                wait = _retry_after(response)
+                response.close()
+            if not may_repeat or attempt >= self.server.retries or (method == "GET" and not repeat):
+                raise failure
+            attempt += 1
+            pause = wait if wait is not None else min(10.0, 0.25 * 2**attempt) * self._dice()
+            log.debug("%s; again in %.1f s (%d of %d)", failure.what, pause, attempt, self.server.retries)
+            self._sleep(min(pause, _LONGEST_WAIT))
+
+    def _once(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        data: bytes | Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        stream: bool,
+    ) -> requests.Response:
+        """Send, fetching a crumb when Jenkins asks for one, and following redirects of reads."""
+        asked = False
+        for _ in range(6):
+            session = self._session()
+            own = _origin(url) == _origin(self.url)
+            response = session.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers={**(headers or {}), **(self._crumb() if own and method == "POST" else {})},
+                auth=self._authorise if own else _anonymous,
+                allow_redirects=False,
+                timeout=(10.0, self.server.timeout),
+                stream=stream,
+                verify=self._verify if own else True,
+            )
+            # requests would guess, slowly and wrongly: config.xml names its charset inside, logs not at all.
+            response.encoding = "utf-8"
+            if method == "POST" and response.status_code == 403 and not asked and "crumb" in response.text.lower():
+                # An API token needs no crumb; a password's ends with its session. Once for each request: a crumb
+                # that is refused although it is new is not the trouble.
+                asked = True
+                if self._fetch_crumb():
+                    continue
+            target = response.headers.get("Location")
+            if method != "GET" or response.status_code not in _REDIRECTS or not target:
+                return response
+            url, params = urljoin(url, target), None
+            if _is_login(url):
+                return response
+            response.close()
+        raise requests.TooManyRedirects("redirected too often")
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None or session not in self._sessions:
+            session = requests.Session()
+            adapter = HTTPAdapter(pool_connections=2, pool_maxsize=2, max_retries=0)
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            session.headers["User-Agent"] = "mlci-admin"
+            self._local.session, self._local.crumb = session, {}
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    def _authorise(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Set here and not on the session, so that neither ~/.netrc nor a redirect decides who gets it.
+        secret = self.server.token or self.server.password
+        if self.server.user and secret:
+            pair = base64.b64encode(f"{self.server.user}:{secret}".encode()).decode()
+            request.headers["Authorization"] = f"Basic {pair}"
+        return request
+
+    # ---- crumbs --------------------------------------------------------------------------------------------------
+
+    def _crumb(self) -> dict[str, str]:
+        found: dict[str, str] = getattr(self._local, "crumb", {})
+        return found
+
+    def _fetch_crumb(self) -> bool:
+        answer = self._session().get(
+            urljoin(self.url, "crumbIssuer/api/json"),
+            auth=self._authorise,
+            allow_redirects=False,
+            timeout=(10.0, self.server.timeout),
+            verify=self._verify,
+        )
+        if answer.status_code != 200:
+            return False
+        found = answer.json()
+        self._local.crumb = {str(found["crumbRequestField"]): str(found["crumb"])}
+        return True
+
+    # ---- what went wrong -----------------------------------------------------------------------------------------
+
+    def redact(self, text: str) -> str:
+        """`text` without this connection's secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def hide(self, secrets: Collection[str]) -> None:
+        """Keep these texts out of messages as well."""
+        self._secrets = tuple(sorted({*self._secrets, *(s for s in secrets if len(s) >= 4)}, key=len, reverse=True))
+
+    def _error(self, code: str, what: str, todo: str, status: int = 0) -> JenkinsError:
+        return JenkinsError(code, self.redact(what), todo, status)
+
+    def _unreachable(self, error: requests.RequestException) -> Away:
+        cause = _root(error)
+        todo = "check server.url, the network and any proxy (HTTPS_PROXY, NO_PROXY); mlci-admin doctor tells more"
+        return Away("JEN_UNREACHABLE", self.redact(f"{self.server.url} does not answer: {cause}"), todo)
+
+    def _not_jenkins(self, response: requests.Response) -> JenkinsError:
+        return self._error(
+            "JEN_NOT_JENKINS",
+            f"{_bare(response.url)} answers, but not as Jenkins does",
+            "check server.url, its path included; a login page in front needs an exception for the API",
+            response.status_code,
+        )
+
+    def _refusal(self, method: str, response: requests.Response) -> JenkinsError:
+        status, where = response.status_code, _bare(response.url)
+        said = self.redact(reason(response))
+        if status == 401:
+            what = f"{self.server.url} does not accept the user and token"
+            todo = "make a new token in Jenkins (your name, Security, API Token) and set server.token to it"
+            return self._error("JEN_LOGIN", what, todo, status)
+        if status == 403:
+            what = f"{self.server.user or 'an anonymous visitor'} may not {method} {where}{said}"
+            todo = "ask an administrator for the permission; mlci-admin doctor lists what is missing"
+            return self._error("JEN_PERMISSION", what, todo, status)
+        if status == 404:
+            todo = "check the name and the folder; mlci-admin plan shows what exists"
+            return self._error("JEN_NOT_FOUND", f"{where} is not there", todo, status)
+        if status in _REDIRECTS:
+            target = _bare(urljoin(response.url, response.headers.get("Location", "")))
+            todo = "put the address that Jenkins really has into server.url"
+            return self._error("JEN_REDIRECT", f"{where} is redirected to {target}", todo, status)
+        if status in _NOT_DONE | _UNCLEAR:
+            todo = "Jenkins is starting, busy, or behind a proxy that cannot reach it: try again later"
+            return Away("JEN_UNAVAILABLE", f"{where}: {status}{said}", todo, status)
+        if status >= 500:
+            todo = "the controller's log has the details (Manage Jenkins, System Log)"
+            return self._error("JEN_SERVER", f"{method} {where}: {status}{said}", todo, status)
+        todo = "correct what Jenkins names, then repeat"
+        return self._error("JEN_REFUSED", f"{method} {where}: {status}{said}", todo, status)
+
+
+def reason(response: requests.Response) -> str:
+    """`: why`, as far as an answer says why: its X-Error header, or the heart of its HTML page, cut to a line."""
+    header = response.headers.get("X-Error")
+    if header:
+        return ": " + " ".join(header.split())
+    try:
+        text = response.text[:200_000]
+    except requests.RequestException:
+        return ""
+    if "<" not in text:
+        return ": " + " ".join(text.split())[:300] if text.strip() else ""
+    for pattern in (r"<h1>Error</h1>\s*<p>(.*?)</p>", r"<th>MESSAGE:</th><td>(.*?)</td>", r"<title>(.*?)</title>"):
+        found = re.search(pattern, text, re.DOTALL | re.IGNORECASE)
+        if found and found.group(1).strip():
+            plain = re.sub(r"<[^>]+>", " ", found.group(1))
+            return ": " + html.unescape(" ".join(plain.split()))[:300]
+    return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_open(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def _ca_file(server: Server, base: Path | None) -> bool | str:
+    if server.ca_file is None:
+        return True
+    path = (base or Path()) / Path(server.ca_file).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            "CFG_VALUE", f"server.ca_file: {path} is no file", "give the authority's certificate in PEM form"
+        )
+    return str(path)
+
+
+def _hidden(server: Server) -> tuple[str, ...]:
+    secret = server.token or server.password
+    if not secret:
+        return ()
+    return (base64.b64encode(f"{server.user}:{secret}".encode()).decode(), secret)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return parts.scheme, parts.hostname or "", port
+
+
+def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    request.headers.pop("Authorization", None)
+    request.headers.pop("Cookie", None)
+    return request
+
+
+def _is_login(url: str) -> bool:
+    return "/login" in urlsplit(url).path or "/securityRealm/" in urlsplit(url).path
+
+
+def _bare(url: str | None) -> str:
+    """An address without its query, which may hold values of the user's."""
+    return (url or "").split("?", 1)[0]
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        one = queue.pop(0)
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            queue += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    return found
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """Whether the request certainly did not reach Jenkins."""
+    return any(isinstance(one, NewConnectionError | ConnectTimeoutError | NameResolutionError) for one in _chain(error))
+
+
+def _root(error: BaseException) -> str:
+    """The innermost reason, in a few words."""
+    chain = _chain(error)
+    for one in chain:
+        if isinstance(one, NameResolutionError):
+            return "its name is not known"
+    for one in reversed(chain):
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror.lower() if not one.strerror.startswith("[") else one.strerror
+    if any(isinstance(one, requests.Timeout | ConnectTimeoutError) for one in chain):
+        return "no answer in time"
+    if any(isinstance(one, ProtocolError) for one in chain):
+        return "the connection was dropped"
+    return str(chain[-1]).split("(", 1)[0].strip() or type(chain[-1]).__name__
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,105 @@
+"""Read from Jenkins what a plan needs to know, and no more.
+
+One listing a folder, one config.xml an item of the file that exists, one listing of the credentials. A job that does
+not exist costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from jenkins_admin import marker
+from jenkins_admin.plan import Live
+from jenkins_admin.render import Item
+from jenkins_admin.schema import JenkinsYaml
+from jenkins_admin.server import Found, Server
+
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
+_FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
+
+
+def each(
+    work: Callable[[InT], OutT], inputs: Iterable[InT], workers: int, tick: Callable[[], None] | None = None
+) -> list[OutT]:
+    """`work` on every input, at most `workers` at once, results in order; the first error ends it."""
+    inputs = list(inputs)
+    if not inputs:
+        return []
+    with ThreadPoolExecutor(min(workers, len(inputs)), thread_name_prefix="mlci-admin") as pool:
+        futures = [pool.submit(work, one) for one in inputs]
+        try:
+            results = []
+            for future in futures:
+                results.append(future.result())
+                if tick is not None:
+                    tick()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return results
+
+
+def read(
+    server: Server,
+    settings: JenkinsYaml,
+    items: list[Item],
+    *,
+    configs: bool = True,
+    tick: Callable[[], None] | None = None,
+) -> Live:
+    """What Jenkins has of `items`, of the credentials, and of what this file once made.
+
+    `configs=False` reads the listings and the managed folder alone, which is what `prune` needs.
+
+    Raises:
+        JenkinsError: JEN_…
+    """
+    root, owner, workers = settings.root.name, settings.signature, settings.server.workers
+    children = _listings(server, root, owner, {item.path for item in items if item.kind == "folder"}, workers)
+    if children[root] is None:
+        return Live(children=children, credentials={}, missing_parents=_missing_parents(server, root))
+    known = {f"{folder}/{found.name}" for folder, listed in children.items() for found in listed or []}
+    wanted = [root, *(item.path for item in items if configs and item.path in known)]
+    texts = each(server.config, wanted, workers, tick)
+    listed = server.credentials(root)
+    stored = None if listed is None else {one["id"]: one.get("description") or "" for one in listed}
+    ids = [one.id for one in settings.credentials if stored and one.id in stored] if configs else []
+    documents = each(lambda id_: server.credential(root, id_), ids, workers)
+    return Live(
+        children=children,
+        configs={path: text for path, text in zip(wanted, texts, strict=True) if text is not None},
+        credentials=stored,
+        credential_configs={id_: text for id_, text in zip(ids, documents, strict=True) if text is not None},
+    )
+
+
+def _listings(server: Server, root: str, owner: str, wanted: set[str], workers: int) -> dict[str, list[Found] | None]:
+    """Items of the managed folder and of every folder in it that the file names or once made."""
+    children: dict[str, list[Found] | None] = {}
+    level = [root]
+    while level:
+        found = dict(zip(level, each(server.children, level, workers), strict=True))
+        children |= found
+        level = [
+            f"{folder}/{child.name}"
+            for folder, listed in found.items()
+            for child in listed or []
+            if child.cls == _FOLDER
+            and (f"{folder}/{child.name}" in wanted or marker.of_owner(child.description, owner) is not None)
+        ]
+    return children
+
+
+def _missing_parents(server: Server, root: str) -> tuple[str, ...]:
+    parts = root.split("/")[:-1]
+    paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    missing: list[str] = []
+    for path in paths:
+        if missing or not server.exists(path):
+            missing.append(path)
+    return tuple(missing)

@@ -1,0 +1,265 @@
+"""What Jenkins can be asked, one method a question, one request a method.
+
+Built on python-jenkins: what it sends runs through `Connection`, so retries, crumbs, encodings and errors are ours.
+Calls for which it needs more than one request, or puts values into addresses, are made here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import jenkins
+import requests
+
+from jenkins_admin.connection import Connection, JenkinsError
+
+_PAGE = 500
+#: Without it Jenkins lets a build wait for its quiet period, which is meant for commits that come in bursts.
+_NOW = {"delay": "0sec"}
+_XML = {"Content-Type": "application/xml; charset=utf-8"}
+
+
+class PoliteJenkins(jenkins.Jenkins):
+    """python-jenkins over a `Connection`, for whatever mlci-admin has no verb for.
+
+    Its calls fetch no crumb beforehand, follow no redirect with the token, keep pages of HTML out of messages, and
+    may be made from several threads. Errors other than "not found" are those of `Connection.request`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.url)
+        self._connection = connection
+
+    def jenkins_request(
+        self, req: requests.Request, add_crumb: bool = True, resolve_auth: bool = True, stream: bool | None = None
+    ) -> requests.Response:
+        del add_crumb, resolve_auth
+        try:
+            return self._connection.request(
+                req.method,
+                req.url,
+                accept=range(200, 400) if req.method == "POST" else (200,),
+                repeat=req.method in ("GET", "HEAD"),
+                params=req.params or None,
+                data=req.data.encode() if isinstance(req.data, str) else req.data or None,
+                headers=req.headers,
+                stream=bool(stream),
+            )
+        except JenkinsError as error:
+            if error.status == 404:
+                raise jenkins.NotFoundException(error.what) from error
+            raise
+
+
+@dataclass(frozen=True)
+class Found:
+    """An item as a listing shows it."""
+
+    name: str
+    cls: str
+    description: str
+
+
+def job_url(path: str) -> str:
+    """`ml/flights` as `job/ml/job/flights`, every part quoted once more than the names of branch jobs already are."""
+    return "/".join(f"job/{quote(part, safe='')}" for part in path.split("/") if part)
+
+
+class Server:
+    """Items, credentials, builds, queue and inputs of one Jenkins."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.jenkins = PoliteJenkins(connection)
+
+    # ---- items ---------------------------------------------------------------------------------------------------
+
+    def children(self, path: str) -> list[Found] | None:
+        """The items of a folder ("" for the top), by pages; None where there is no such folder."""
+        found: list[Found] = []
+        while True:
+            tree = f"jobs[name,_class,description]{{{len(found)},{len(found) + _PAGE}}}"
+            answer = self.connection.json(job_url(path), tree)
+            if answer is None:
+                return None
+            page = answer.get("jobs", [])
+            found += [Found(j["name"], j.get("_class", ""), j.get("description") or "") for j in page]
+            if len(page) < _PAGE:
+                return found
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an item of that path."""
+        return self.connection.json(job_url(path), "name") is not None
+
+    def config(self, path: str) -> str | None:
+        """An item's config.xml, or None."""
+        try:
+            text = self.jenkins.get_job_config(path)
+        except jenkins.NotFoundException:
+            return None
+        return str(text)
+
+    def create(self, path: str, xml: bytes) -> bool:
+        """Make an item; False if one of that name is there already (or was made by a request whose answer was lost)."""
+        folder, _, name = path.rpartition("/")
+        where = f"{job_url(folder)}/createItem" if folder else "createItem"
+        try:
+            self.connection.post(where, params={"name": name}, data=xml, headers=_XML, repeat=True)
+        except JenkinsError as error:
+            if error.status == 400 and "already exists" in error.what:
+                return False
+            raise
+        return True
+
+    def update(self, path: str, xml: bytes) -> None:
+        """Replace an item's configuration."""
+        self.connection.post(f"{job_url(path)}/config.xml", data=xml, headers=_XML, repeat=True)
+
+    def delete(self, path: str) -> None:
+        """Delete an item; one that is gone already is as good."""
+        self.connection.post(f"{job_url(path)}/doDelete", accept=(200, 302, 404), repeat=True)
+
+    # ---- credentials ---------------------------------------------------------------------------------------------
+
+    def credentials(self, folder: str) -> list[dict[str, str]] | None:
+        """`id`, `typeName` and `description` of a folder's credentials; None where there is no such store."""
+        tree = "credentials[id,typeName,description]"
+        answer = self.connection.json(f"{job_url(folder)}/credentials/store/folder/domain/_", tree)
+        return None if answer is None else list(answer.get("credentials", []))
+
+    def credential(self, folder: str, id_: str) -> str | None:
+        """A credential's config.xml with its secrets redacted, or None."""
+        response = self.connection.get(self._credential(folder, id_) + "/config.xml", accept=(200, 404))
+        return response.text if response.status_code == 200 else None
+
+    def create_credential(self, folder: str, xml: bytes) -> bool:
+        """Store a credential; False if its id is taken."""
+        where = f"{job_url(folder)}/credentials/store/folder/domain/_/createCredentials"
+        return self.connection.post(where, data=xml, headers=_XML, accept=(200, 409), repeat=True).status_code == 200
+
+    def update_credential(self, folder: str, id_: str, xml: bytes) -> None:
+        """Replace a credential; its type has to stay."""
+        self.connection.post(self._credential(folder, id_) + "/config.xml", data=xml, headers=_XML, repeat=True)
+
+    def delete_credential(self, folder: str, id_: str) -> None:
+        """Delete a credential; one that is gone already is as good."""
+        self.connection.request(
+            "DELETE", self._credential(folder, id_) + "/config.xml", accept=(200, 204, 302, 404), repeat=True
+        )
+
+    def _credential(self, folder: str, id_: str) -> str:
+        return f"{job_url(folder)}/credentials/store/folder/domain/_/credential/{quote(id_, safe='')}"
+
+    # ---- builds --------------------------------------------------------------------------------------------------
+
+    def job(self, path: str, tree: str) -> dict[str, Any] | None:
+        """Fields of a job, or None."""
+        return self.connection.json(job_url(path), tree)
+
+    def start(self, path: str, parameters: Mapping[str, str] | None) -> int:
+        """Queue a build; parameters travel in the body. Returns the queue item's number. Never repeated once sent."""
+        if parameters is None:
+            response = self.connection.post(f"{job_url(path)}/build", params=_NOW, accept=(200, 201, 302), repeat=False)
+        else:
+            response = self.connection.post(
+                f"{job_url(path)}/buildWithParameters",
+                params=_NOW,
+                data=parameters or b"",
+                headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+                accept=(200, 201, 302),
+                repeat=False,
+            )
+        match = re.search(r"/queue/item/(\d+)/?$", urlsplit(response.headers.get("Location", "")).path)
+        if match is None:
+            raise JenkinsError(
+                "JEN_NOT_QUEUED",
+                f"{path}: Jenkins took the request but named no queue item",
+                "see the job's page: it may be disabled, or already waiting in the queue",
+            )
+        return int(match.group(1))
+
+    def queue_item(self, number: int) -> dict[str, Any] | None:
+        """A queue item, or None when it has expired."""
+        tree = "id,why,cancelled,stuck,blocked,executable[number,url],task[name,url]"
+        return self.connection.json(f"queue/item/{number}", tree, patient=False)
+
+    def build(self, path: str, number: int | str, tree: str, *, patient: bool = True) -> dict[str, Any] | None:
+        """Fields of a build, by its number or a name such as `lastBuild`; None where there is none."""
+        return self.connection.json(f"{job_url(path)}/{number}", tree, patient=patient)
+
+    def log(self, path: str, number: int, start: int) -> requests.Response | None:
+        """What the log has from `start` on, with the headers X-Text-Size and X-More-Data."""
+        where = f"{job_url(path)}/{number}/logText/progressiveText"
+        response = self.connection.get(where, params={"start": str(start)}, accept=(200, 404), patient=False)
+        return response if response.status_code == 200 else None
+
+    def stop(self, path: str, number: int) -> None:
+        """Abort a build."""
+        where = f"{job_url(path)}/{number}/stop"
+        self.connection.post(where, accept=(200, 302, 404), repeat=True)
+
+    def cancel(self, queue_item: int) -> None:
+        """Take an item out of the queue."""
+        self.connection.post(
+            "queue/cancelItem", params={"id": str(queue_item)}, accept=(200, 204, 302, 404), repeat=True
+        )
+
+    def artifact(self, path: str, number: int, relative: str) -> requests.Response:
+        """An artifact, as a stream. Artifact managers may redirect to another host, which gets no credentials."""
+        quoted = "/".join(quote(part, safe="") for part in relative.split("/"))
+        return self.connection.get(f"{job_url(path)}/{number}/artifact/{quoted}", stream=True)
+
+    def describe(self, path: str, number: int, text: str) -> None:
+        """Set a build's description."""
+        where = f"{job_url(path)}/{number}/submitDescription"
+        self.connection.post(where, data={"description": text}, accept=(200, 302), repeat=True)
+
+    # ---- inputs --------------------------------------------------------------------------------------------------
+
+    def pending_inputs(self, path: str, number: int) -> list[dict[str, Any]] | None:
+        """The questions a build waits with; None if Jenkins lacks the plugin that lists them (pipeline-rest-api)."""
+        response = self.connection.get(
+            f"{job_url(path)}/{number}/wfapi/pendingInputActions", accept=(200, 404), patient=False
+        )
+        return list(response.json()) if response.status_code == 200 else None
+
+    def input_page(self, path: str, number: int) -> str | None:
+        """The page with a build's questions, for controllers without pipeline-rest-api."""
+        response = self.connection.get(f"{job_url(path)}/{number}/input/", accept=(200, 404))
+        return response.text if response.status_code == 200 else None
+
+    def answer(self, path: str, number: int, input_id: str, verb: str, form: Mapping[str, str] | None = None) -> None:
+        """Answer a question: `verb` is `proceedEmpty`, `abort` or `submit`. Never repeated once sent."""
+        where = f"{job_url(path)}/{number}/input/{quote(input_id, safe='')}/{verb}"
+        self.connection.post(where, data=form or b"", accept=(200, 302), repeat=False)
+
+    # ---- the controller ------------------------------------------------------------------------------------------
+
+    def plugins(self) -> dict[str, str] | None:
+        """Active plugins and their versions; None where the user may not see them."""
+        tree = "plugins[shortName,version,active]"
+        try:
+            answer = self.connection.json("pluginManager", tree)
+        except JenkinsError as error:
+            if error.status == 403:
+                return None
+            raise
+        found = (answer or {}).get("plugins", [])
+        return {plugin["shortName"]: plugin["version"] for plugin in found if plugin.get("active")}
+
+    def lint(self, jenkinsfile: str) -> list[str]:
+        """What the declarative linter says about a Jenkinsfile; empty when it is fine."""
+        response = self.connection.post(
+            "pipeline-model-converter/validate", data={"jenkinsfile": jenkinsfile}, repeat=True
+        )
+        text = response.text.strip()
+        return [] if text.startswith("Jenkinsfile successfully validated") else text.splitlines()
+
+    def branches(self, path: str) -> Iterator[str]:
+        """Names of a multibranch project's branch jobs."""
+        for found in self.children(path) or []:
+            yield found.name
