@@ -1,0 +1,249 @@
+"""`Admin`: everything that mlci-admin does, for programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from jenkins_admin import artifacts as archive
+from jenkins_admin import config, inputs, reading, xmltree
+from jenkins_admin import doctor as examination
+from jenkins_admin import plan as planning
+from jenkins_admin import render as rendering
+from jenkins_admin import status as overview
+from jenkins_admin.applying import Outcome, Report, carry_out
+from jenkins_admin.connection import Connection, JenkinsError
+from jenkins_admin.follow import Build, BuildResult, Follower, Patience
+from jenkins_admin.jobs import Job, checked, model_named, resolve
+from jenkins_admin.plan import Action, Plan
+from jenkins_admin.schema import JenkinsYaml
+from jenkins_admin.server import Server, job_url
+from stages.errors import ConfigError
+
+
+class Admin:
+    """One jenkins.yaml and the Jenkins that it describes.
+
+    A context manager::
+
+        with Admin.from_file("jenkins.yaml") as admin:
+            admin.apply()
+            build = admin.start("nightly", {"ENV": "staging"})
+            result = admin.wait(build)
+
+    Every method raises `stages.errors.MlciError` with a stable code (JEN_…, CFG_…). May be shared by threads.
+    """
+
+    def __init__(
+        self,
+        settings: JenkinsYaml,
+        base: Path | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.settings = settings
+        self._connection = Connection(settings.server, base, sleep=sleep)
+        self.server = Server(self._connection)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path = "jenkins.yaml",
+        *,
+        assignments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        needs: config.Needs = "secrets",
+    ) -> Self:
+        """Read a jenkins.yaml; `needs` as in `config.load`. Raises: ConfigError: CFG_…, JEN_PLAIN_HTTP."""
+        loaded = config.load(path, assignments, environment, needs)
+        return cls(loaded.settings, loaded.base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._connection.close()
+
+    @property
+    def jenkins(self) -> Any:
+        """A python-jenkins client over the same connections, for what has no verb here."""
+        return self.server.jenkins
+
+    # ---- desired state -------------------------------------------------------------------------------------------
+
+    def render(self) -> dict[str, str]:
+        """Path → XML of every item of the file. Asks no server. Credentials are not shown."""
+        return {item.path: xmltree.pretty(item.config) for item in self._items()}
+
+    def plan(self, tick: Callable[[], None] | None = None) -> Plan:
+        """What `apply` would do. Writes nothing; `tick` is called for each item that was read."""
+        items = self._items()
+        return self._made(items, reading.read(self.server, self.settings, items, tick=tick))
+
+    def apply(self, planned: Plan | None = None, report: Report | None = None) -> Outcome:
+        """Make Jenkins as the file says. Without changes, nothing is written.
+
+        `planned`: a plan that was just made; else one is made. `report(action, error)` is called after each action.
+
+        Raises:
+            JenkinsError: JEN_INCOMPLETE: some of it failed; another `apply` does the rest.
+        """
+        planned = planned or self.plan()
+        outcome = self.carry_out(planned.actions, report, planned.unchanged)
+        outcome.check()
+        return outcome
+
+    def prunable(self) -> tuple[Action, ...]:
+        """What this file once made and no longer names."""
+        items = self._items()
+        return self._made(items, reading.read(self.server, self.settings, items, configs=False), only=True).prunable
+
+    def prune(self, actions: Sequence[Action] | None = None, report: Report | None = None) -> Outcome:
+        """Delete what `prunable` returned. Raises: JenkinsError: JEN_INCOMPLETE."""
+        outcome = self.carry_out(self.prunable() if actions is None else actions, report)
+        outcome.check("prune")
+        return outcome
+
+    def carry_out(self, actions: Sequence[Action], report: Report | None = None, unchanged: int = 0) -> Outcome:
+        """Do these actions and say what became of each, without raising for those that failed."""
+        done = carry_out(self.server, self.settings, actions, report)
+        return Outcome(done.done, done.failed, done.not_done, unchanged)
+
+    def _items(self) -> list[rendering.Item]:
+        try:
+            return rendering.render(self.settings)
+        except xmltree.XmlError as error:
+            raise ConfigError("CFG_VALUE", f"jenkins.yaml: {error}", "remove that character") from None
+
+    def _made(self, items: list[rendering.Item], live: planning.Live, only: bool = False) -> Plan:
+        try:
+            if only:
+                return Plan((), tuple(planning.prunable(self.settings, items, live)), 0)
+            return planning.make(self.settings, items, live)
+        except xmltree.XmlError as error:
+            raise JenkinsError(
+                "JEN_XML", f"Jenkins sent a configuration that is not XML: {error}", "see the item's config.xml"
+            ) from error
+
+    # ---- builds --------------------------------------------------------------------------------------------------
+
+    def job(self, model: str, branch: str | None = None) -> Job:
+        """The job of a model, or of one of its branches. Raises: UsageError: JEN_NO_MODEL, JEN_NO_BRANCH."""
+        return resolve(self.server, self.settings, model, branch)
+
+    def trigger(
+        self, model: str, parameters: Mapping[str, str] | None = None, branch: str | None = None
+    ) -> tuple[Job, int]:
+        """Queue a build and return its job and queue item at once.
+
+        Parameters travel in the body: any length, any character.
+
+        Raises:
+            UsageError: JEN_NO_MODEL, JEN_NO_BRANCH, JEN_PARAMETER.
+            JenkinsError: JEN_DISABLED, JEN_NOT_FOUND, …
+        """
+        job = self.job(model, branch)
+        return job, self.server.start(job.path, checked(self.server, job, parameters or {}))
+
+    def start(
+        self,
+        model: str,
+        parameters: Mapping[str, str] | None = None,
+        branch: str | None = None,
+        patience: Patience | None = None,
+    ) -> Build:
+        """Queue a build and wait until it runs. Raises as `trigger`, and JEN_CANCELLED, JEN_QUEUE_LOST, JEN_TIMEOUT."""
+        job, item = self.trigger(model, parameters, branch)
+        return self.follower(patience).started(job, item)
+
+    def scan(self, model: str) -> None:
+        """Let a multibranch model look for branches now."""
+        path = rendering.path_of(model_named(self.settings, model), self.settings)
+        self._connection.post(f"{job_url(path)}/build", params={"delay": "0"}, accept=(200, 201, 302), repeat=True)
+
+    def build(self, model: str, number: int | None = None, branch: str | None = None) -> Build:
+        """A build by its number (default: the last). Raises: JenkinsError: JEN_NOT_FOUND."""
+        job = self.job(model, branch)
+        answer = self.server.build(job.path, number or "lastBuild", "number,url")
+        if answer is None:
+            what = f"{job.label} has no build {number}" if number else f"{job.label} was never built"
+            raise JenkinsError("JEN_NOT_FOUND", what, "mlci-admin status shows the last build", 404)
+        return Build(job, int(answer["number"]), str(answer.get("url", "")))
+
+    def follower(self, patience: Patience | None = None, say: Callable[[str], None] = lambda _: None) -> Follower:
+        """Something that waits; one `timeout` holds for all that it does."""
+        return Follower(self.server, patience or Patience(), say)
+
+    def follow(self, build: Build, patience: Patience | None = None) -> Iterator[str]:
+        """The log of a build as it grows, until the build has ended; survives a restart of the controller."""
+        return self.follower(patience).log(build)
+
+    def wait(self, build: Build, patience: Patience | None = None) -> BuildResult:
+        """Wait for the end of a build."""
+        return self.follower(patience).result(build)
+
+    def stop(self, build: Build) -> None:
+        """Abort a build."""
+        self.server.stop(build.job.path, build.number)
+
+    def logs(self, build: Build) -> Iterator[str]:
+        """The log as it is now, in pieces, without waiting for more."""
+        start = 0
+        while True:
+            answer = self.server.log(build.job.path, build.number, start)
+            if answer is None:
+                return
+            text = answer.content.decode("utf-8", errors="replace").replace("\r\n", "\n")
+            size = answer.headers.get("X-Text-Size", "")
+            if text:
+                yield text
+            if not text or not size.isdigit() or int(size) <= start or answer.headers.get("X-More-Data") != "true":
+                return
+            start = int(size)
+
+    # ---- inputs --------------------------------------------------------------------------------------------------
+
+    def approve(
+        self,
+        build: Build,
+        reason: str | None = None,
+        question: str | None = None,
+        values: Mapping[str, str] | None = None,
+    ) -> inputs.Question:
+        """Let a build that waits for an answer go on. Raises: UsageError: JEN_NO_INPUT. JenkinsError."""
+        found = inputs.the_question(self.server, build, question)
+        inputs.approve(self.server, build, found, reason, values)
+        return found
+
+    def reject(self, build: Build, reason: str | None = None, question: str | None = None) -> inputs.Question:
+        """End a build that waits for an answer. Raises: UsageError: JEN_NO_INPUT. JenkinsError."""
+        found = inputs.the_question(self.server, build, question)
+        inputs.reject(self.server, build, found, reason)
+        return found
+
+    # ---- looking -------------------------------------------------------------------------------------------------
+
+    def status(self, model: str | None = None) -> list[overview.ModelStatus]:
+        """How one model or all of them are."""
+        models = [model_named(self.settings, model)] if model else self.settings.models
+        return overview.read(self.server, self.settings, models)
+
+    def artifacts(
+        self, build: Build, target: Path, patterns: Sequence[str] = (), tick: Callable[[], None] | None = None
+    ) -> list[archive.Fetched]:
+        """Fetch a build's artifacts below `target`, digests checked. Raises: ArtefactError: JEN_DIGEST."""
+        found = archive.listed(self.server, build, patterns)
+        return archive.fetch(self.server, build, found, target, tick)
+
+    def doctor(self) -> Iterator[examination.Check]:
+        """Everything that has to be right for the rest to work."""
+        return examination.examine(self.server, self.settings)

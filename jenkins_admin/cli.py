@@ -1,0 +1,252 @@
+"""`mlci-admin`. Only the standard library is imported before a command is known, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from stages import __version__
+from stages.errors import MlciError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from jenkins_admin.answer import Answer
+
+REPORT = "this is a bug in mlci: please report the lines above and the command"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises UsageError and knows the nearest command or option."""
+
+    def error(self, message: str) -> NoReturn:
+        import difflib
+
+        todo = f"see: {self.prog} --help"
+        if "argument command: invalid choice: '" in message:
+            word = message.split("invalid choice: '", 1)[1].split("'", 1)[0]
+            close = difflib.get_close_matches(word, COMMANDS, n=1)
+            message = f"there is no command {word!r}"
+            todo = f"did you mean {close[0]!r}? {todo}" if close else f"commands: {', '.join(COMMANDS)}"
+        elif message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            close = difflib.get_close_matches(word.split("=")[0], known, n=1)
+            todo = (f"did you mean {close[0]}? " if close else "") + todo
+        raise UsageError("CFG_USAGE", message, todo)
+
+
+class _AppendShared(argparse.Action):
+    """Appends to what the same option collected before the command."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), values])
+
+
+def _common(parser: argparse.ArgumentParser, top: bool) -> None:
+    """Options that may stand before or after the command; below the top they leave alone what was given before it."""
+
+    def default(value: Any) -> Any:
+        return value if top else argparse.SUPPRESS
+
+    add = parser.add_argument
+    add("--config", metavar="FILE", default=default("jenkins.yaml"), help="configuration (default: jenkins.yaml)")
+    add("-C", dest="directory", metavar="DIR", default=default(None), help="run as if started in DIR")
+    action = "append" if top else _AppendShared
+    described = "set a key of the configuration, for example server.workers=4"
+    add("--set", dest="assignments", metavar="KEY=VALUE", action=action, default=default([]), help=described)
+    add("--json", action="store_true", default=default(False), help="one machine-readable last line")
+    add("--log-format", choices=["text", "json"], default=default("text"), help="lines on standard error")
+    add("--verbose", action="store_true", default=default(False), help="say more")
+
+
+def _parser(words: list[str]) -> _Parser:
+    top = _Parser(
+        prog="mlci-admin",
+        allow_abbrev=False,
+        description="A Jenkins for models from one file, and jobs that answer.",
+        epilog="exit codes: 0 done, 1 bug, 2 usage or config, 3 artifact refused, 4 build unstable or failed, "
+        "5 Jenkins or network, 7 changes pending (plan), 130 aborted or interrupted",
+    )
+    top.add_argument("--version", action="version", version=f"mlci-admin {__version__}")
+    _common(top, top=True)
+    commands = top.add_subparsers(dest="command", metavar="command", parser_class=_Parser)
+    for name, (help_text, arguments) in COMMANDS.items():
+        described = f"{help_text[0].upper()}{help_text[1:]}."
+        sub = commands.add_parser(name, allow_abbrev=False, help=help_text, description=described)
+        if name in words:  # building all of them would double the time of --help
+            _common(sub, top=False)
+            for names, options in arguments:
+                sub.add_argument(*names, **options)
+    return top
+
+
+if TYPE_CHECKING:
+    _Arguments = list[tuple[tuple[str, ...], dict[str, Any]]]
+
+_MODEL: _Arguments = [
+    (("model",), {"metavar": "MODEL", "help": "a model of the file"}),
+    (("--branch",), {"metavar": "NAME", "help": "branch of a multibranch model (default: main, or the only one)"}),
+]
+_BUILD: _Arguments = [
+    *_MODEL,
+    (("build",), {"metavar": "BUILD", "type": int, "nargs": "?", "help": "number of the build (default: the last)"}),
+]
+_TIMEOUT: _Arguments = [
+    (("--timeout",), {"metavar": "SECONDS", "type": float, "help": "stop waiting after so long; the build runs on"}),
+]
+_ANSWER: _Arguments = [
+    *_BUILD,
+    (("--reason",), {"metavar": "TEXT", "help": "why; shown on the build"}),
+    (("--input",), {"dest": "question", "metavar": "ID", "help": "which question, if several wait"}),
+]
+
+#: Command → help, arguments; in the order in which people meet them. The functions are in `commands.py`.
+COMMANDS: dict[str, tuple[str, _Arguments]] = {
+    "doctor": ("check address, login, permissions, plugins, executors and library", []),
+    "render": (
+        "print the XML of every item, or write it to a folder; needs no server",
+        [(("-o", "--output"), {"metavar": "DIR", "help": "write one file an item"})],
+    ),
+    "plan": ("show what apply would change; writes nothing; exit 7 when there is something", []),
+    "apply": ("make Jenkins as the file says", []),
+    "prune": (
+        "delete what the file once made and no longer names",
+        [(("--yes",), {"action": "store_true", "help": "do not ask"})],
+    ),
+    "trigger": (
+        "start a build",
+        [
+            *_MODEL,
+            (
+                ("-p", "--parameter"),
+                {"dest": "parameters", "metavar": "NAME=VALUE", "action": "append", "default": []}
+                | {"help": "a parameter; NAME=@FILE takes the file's text"},
+            ),
+            (("--follow",), {"action": "store_true", "help": "stream the log and exit with the build's result"}),
+            (("--scan",), {"action": "store_true", "help": "look for branches instead of building one"}),
+            *_TIMEOUT,
+        ],
+    ),
+    "follow": ("stream the log of a build and exit with its result", [*_BUILD, *_TIMEOUT]),
+    "approve": (
+        "let a build that waits for an answer go on",
+        [
+            *_ANSWER,
+            (
+                ("-p", "--parameter"),
+                {"dest": "parameters", "metavar": "NAME=VALUE", "action": "append", "default": []}
+                | {"help": "a value that the question asks for"},
+            ),
+        ],
+    ),
+    "reject": ("end a build that waits for an answer", _ANSWER),
+    "status": (
+        "a table of the models: last build, gate, champion, age",
+        [(("model",), {"metavar": "MODEL", "nargs": "?", "help": "one model (default: all)"})],
+    ),
+    "logs": ("print the log of a build as it is now", _BUILD),
+    "artifacts": (
+        "fetch what a build archived, digests checked",
+        [
+            *_BUILD,
+            (("-o", "--output"), {"metavar": "DIR", "default": "artifacts", "help": "where to (default: artifacts)"}),
+            (
+                ("--only",),
+                {"dest": "patterns", "metavar": "PATTERN", "action": "append", "default": []}
+                | {"help": "only matching files, for example '*.json'"},
+            ),
+            (("--list",), {"action": "store_true", "help": "list them, fetch nothing"}),
+        ],
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns its exit code; what `--json` asks for is the last line of standard output."""
+    words = sys.argv[1:] if argv is None else argv
+    as_json, command, answer, error = "--json" in words, None, None, None
+    exit_code = 0
+    try:
+        arguments = _parser(words).parse_args(words)
+        as_json, command = arguments.json, arguments.command
+        if command is None:
+            _parser(words).print_help()
+            return 0
+        _set_up(arguments)
+        answer = _function(command)(arguments)
+        exit_code = answer.exit_code
+    except MlciError as failure:
+        error, exit_code = failure, failure.exit_code
+    except KeyboardInterrupt:
+        exit_code = 130
+        print("interrupted", file=sys.stderr)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001  the one place where a bug becomes exit code 1
+        import traceback
+
+        traceback.print_exc()
+        print(REPORT, file=sys.stderr)
+        exit_code = 1
+    return _say(answer, error, exit_code, command, as_json)
+
+
+def _function(command: str) -> Callable[[argparse.Namespace], Answer]:
+    from jenkins_admin import commands
+
+    found: Callable[[argparse.Namespace], Answer] = getattr(commands, command)
+    return found
+
+
+def _set_up(arguments: argparse.Namespace) -> None:
+    import signal
+    from pathlib import Path
+
+    from stages import console
+
+    console.set_up(arguments.log_format, arguments.verbose)
+    if getattr(arguments, "output", None) is not None:
+        arguments.output = Path(arguments.output).absolute()
+    # A parameter's file is the caller's as well, whatever -C says.
+    arguments.caller = Path.cwd()
+    if arguments.directory is not None:
+        try:
+            os.chdir(arguments.directory)
+        except OSError as error:
+            what = f"-C {arguments.directory}: {error.strerror}"
+            raise UsageError("CFG_USAGE", what, "give a folder that exists") from None
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _say(answer: Answer | None, error: MlciError | None, exit_code: int, command: str | None, as_json: bool) -> int:
+    for problem in error.problems() if error is not None else []:
+        print(f"error {problem.code}: {problem.what}\n  -> {problem.todo}", file=sys.stderr)
+    for line in answer.lines if answer is not None else []:
+        print(line)
+    if as_json:
+        import json
+
+        data: dict[str, Any] = {"command": command, "exit_code": exit_code}
+        if answer is not None:
+            data |= answer.data
+        if error is not None:
+            problems = [{"code": p.code, "what": p.what, "todo": p.todo} for p in error.problems()]
+            data |= {"error": problems[0], "errors": problems}
+        print(json.dumps(data, ensure_ascii=False, default=str))
+    sys.stdout.flush()
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""From what a person calls a model to a job in Jenkins, and from parameters to what that job takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from jenkins_admin.connection import JenkinsError
+from jenkins_admin.render import complete, path_of
+from jenkins_admin.schema import JenkinsYaml, Model
+from jenkins_admin.server import Server
+from stages.config.problems import nearest
+from stages.errors import UsageError
+
+_PRIMARY = ("main", "master", "trunk")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that can be built: its path in Jenkins, and what to call it in messages (`flight-delays/main`)."""
+
+    path: str
+    label: str
+
+
+def model_named(settings: JenkinsYaml, name: str) -> Model:
+    """The model of that name, or of that path below the managed folder. Raises: UsageError: JEN_NO_MODEL."""
+    root = settings.root.name
+    paths = {path_of(model, settings): model for model in settings.models}
+    wanted = name.strip("/")
+    for path in (wanted, f"{root}/{wanted}"):
+        if path in paths:
+            return paths[path]
+    named = [model for model in settings.models if model.name == wanted]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise UsageError("JEN_NO_MODEL", f"{name!r} is the name of {len(named)} models", "give the folder as well")
+    known = [path.removeprefix(f"{root}/") for path in paths]
+    raise UsageError("JEN_NO_MODEL", f"there is no model {name!r} in the file", nearest(name, known))
+
+
+def resolve(server: Server, settings: JenkinsYaml, name: str, branch: str | None = None) -> Job:
+    """The job of a model: itself, or that of one of its branches (default: main, master, trunk, or the only one).
+
+    Raises:
+        UsageError: JEN_NO_MODEL, JEN_NO_BRANCH.
+        JenkinsError: JEN_…
+    """
+    model = model_named(settings, name)
+    path = path_of(model, settings)
+    if complete(model, settings.defaults).kind == "pipeline":
+        if branch is not None:
+            raise UsageError("JEN_NO_BRANCH", f"{name} is a pipeline of one branch", "leave the branch out")
+        return Job(path, model.name)
+    if branch is not None:
+        # Jenkins names the job of feature/x feature%2Fx.
+        return Job(f"{path}/{quote(branch, safe='')}", f"{model.name}/{branch}")
+    found = [unquote(job) for job in server.branches(path)]
+    candidates = [one for one in _PRIMARY if one in found] or (found if len(found) == 1 else [])
+    if not candidates:
+        todo = f"name one: {', '.join(found[:20])}" if found else "wait for the scan, or see: mlci-admin logs --scan"
+        what = "has no branch job yet" if not found else f"has {len(found)} branches and none is called main"
+        raise UsageError("JEN_NO_BRANCH", f"{name} {what}", todo)
+    return Job(f"{path}/{quote(candidates[0], safe='')}", f"{model.name}/{candidates[0]}")
+
+
+def checked(server: Server, job: Job, given: Mapping[str, str]) -> dict[str, str] | None:
+    """The parameters to send, or None for a job without parameters.
+
+    Jenkins drops a parameter that it does not know without a word; this does not.
+
+    Raises:
+        UsageError: JEN_PARAMETER: an unknown name, a value that is no choice, a character that cannot be sent.
+        JenkinsError: JEN_NOT_FOUND, JEN_DISABLED, …
+    """
+    tree = "buildable,inQueue,property[parameterDefinitions[name,type,choices]]"
+    answer = server.job(job.path, tree)
+    if answer is None:
+        todo = "mlci-admin apply makes it; a branch needs a Jenkinsfile and a scan"
+        raise JenkinsError("JEN_NOT_FOUND", f"there is no job {job.path} in Jenkins", todo, 404)
+    if answer.get("buildable") is False:
+        raise JenkinsError("JEN_DISABLED", f"{job.label} is disabled", "set disabled: false and apply")
+    definitions = {
+        one["name"]: one for prop in answer.get("property", []) for one in prop.get("parameterDefinitions", [])
+    }
+    for name, value in given.items():
+        if name not in definitions:
+            todo = nearest(name, list(definitions)) if definitions else _no_parameters(job)
+            raise UsageError("JEN_PARAMETER", f"{job.label} has no parameter {name!r}", todo)
+        choices = definitions[name].get("choices")
+        if choices and value not in choices:
+            close = difflib.get_close_matches(value, choices, n=1)
+            todo = f"did you mean {close[0]!r}?" if close else f"choices: {', '.join(choices)}"
+            raise UsageError("JEN_PARAMETER", f"{value!r} is no choice of {name}", todo)
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+            what = f"the value of {name} is not Unicode text"
+            raise UsageError("JEN_PARAMETER", what, "give it as UTF-8")
+    return dict(given) if definitions else None
+
+
+def _no_parameters(job: Job) -> str:
+    return f"{job.label} takes none (a Jenkinsfile's parameters are known after its first build)"
