@@ -113,10 +113,13 @@ class _Rule:
 
     def _limits(self, values: pa.Array) -> Iterable[tuple[str, Mask]]:
         column = self._column
-        if column.min is not None:
-            yield "DAT_MIN", _true(pc.less(values, pa.scalar(column.min, pa.float64())))
-        if column.max is not None:
-            yield "DAT_MAX", _true(pc.greater(values, pa.scalar(column.max, pa.float64())))
+        if column.min is not None or column.max is not None:
+            # Not "safe", which would raise for integers that no float64 stands for exactly.
+            numbers = values.cast(pa.float64(), safe=False)
+            if column.min is not None:
+                yield "DAT_MIN", _true(pc.less(numbers, column.min))
+            if column.max is not None:
+                yield "DAT_MAX", _true(pc.greater(numbers, column.max))
         if self._allowed is not None:
             allowed = self._allowed
             yield "DAT_VALUES", _by_text(values, lambda text: text not in allowed)

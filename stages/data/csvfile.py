@@ -26,7 +26,9 @@ from stages.data.chunks import Chunk, Refusals, shown
 from stages.data.files import opened
 from stages.errors import DataError
 
-BLOCK = 4 << 20
+SIZE = 4 << 20
+#: Bytes parsed at a time. Arrow reads up to 32 of these ahead.
+_READ = 1 << 19
 _LARGEST_BLOCK = 1 << 30
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -130,7 +132,7 @@ class _Reading:
 
 
 def chunks(
-    path: Path, name: str, options: ReadOptions, columns: Sequence[str] | None, block: int = BLOCK
+    path: Path, name: str, options: ReadOptions, columns: Sequence[str] | None, size: int = SIZE
 ) -> Iterator[Chunk]:
     """Rows of a file as text columns, missing cells null; rows are numbered from 1.
 
@@ -142,10 +144,10 @@ def chunks(
     """
     names = header(path, name, options)
     wanted = [n for n in names if n] if columns is None else [n for n in columns if n in set(names)]
-    state = _Reading(block)
+    state = _Reading(min(size, _READ))
     while True:
         try:
-            yield from _read(path, name, options, wanted, state)
+            yield from _read(path, name, options, wanted, state, size)
             break
         except pa.ArrowException as error:
             _adapt(state, name, error)
@@ -154,7 +156,7 @@ def chunks(
                 raise _encoding(name, options, error) from error
             state.lenient = True
     if state.quotes % 2 and columns is not None:
-        _refuse_open_quote(path, name, options, block)
+        _refuse_open_quote(path, name, options)
 
 
 def _adapt(state: _Reading, name: str, error: pa.ArrowException) -> None:
@@ -168,7 +170,9 @@ def _adapt(state: _Reading, name: str, error: pa.ArrowException) -> None:
         ) from error
 
 
-def _read(path: Path, name: str, options: ReadOptions, wanted: list[str], state: _Reading) -> Iterator[Chunk]:
+def _read(
+    path: Path, name: str, options: ReadOptions, wanted: list[str], state: _Reading, size: int
+) -> Iterator[Chunk]:
     """Rows from `state.row` on."""
     first, row = state.row, 1
     state.ragged, state.quotes = [], 0
@@ -178,7 +182,7 @@ def _read(path: Path, name: str, options: ReadOptions, wanted: list[str], state:
         return "skip"
 
     with opened(path, name) as stream, _open(stream, options, wanted, state, ragged) as reader:
-        for batch in reader:
+        for batch in _gathered(reader, size):
             numbers, row = _number(batch.num_rows, row, [n for n, _ in state.ragged])
             new = batch.slice(int(np.searchsorted(numbers, first)))
             yield _chunk(new, numbers[len(numbers) - len(new) :], state, first, row)
@@ -193,6 +197,18 @@ def _read(path: Path, name: str, options: ReadOptions, wanted: list[str], state:
             row,
         )
         state.row = row
+
+
+def _gathered(reader: Any, size: int) -> Iterator[pa.RecordBatch]:
+    """Batches joined up to `size` bytes, so that the work done once a chunk and column stays small in wide files."""
+    held: list[pa.RecordBatch] = []
+    for batch in reader:
+        held.append(batch)
+        if sum(b.nbytes for b in held) >= size:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)
 
 
 def _open(stream: Any, options: ReadOptions, wanted: list[str], state: _Reading, ragged: Any) -> Any:
@@ -278,14 +294,14 @@ def _undecodable(name: str, array: pa.Array) -> Iterator[Refusals]:
         yield Refusals(name, "DAT_TEXT", at.astype(np.int64), [shown(array[int(i)].as_py()) for i in at])
 
 
-def _refuse_open_quote(path: Path, name: str, options: ReadOptions, block: int) -> None:
+def _refuse_open_quote(path: Path, name: str, options: ReadOptions) -> None:
     """Refuse a file whose last row swallowed the rest of the file: an odd number of quotes, and a line break in
     that row.
 
     Raises: DataError: DAT_FORMAT.
     """
     last: Chunk | None = None
-    for last in chunks(path, name, options, None, block):  # noqa: B007
+    for last in chunks(path, name, options, None):  # noqa: B007
         pass
     if last is None:
         return

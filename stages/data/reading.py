@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,37 +14,8 @@ from stages.config.problems import nearest
 from stages.config.schema import ReadOptions
 from stages.data import csvfile, jsonl, parquetfile
 from stages.data.chunks import Chunk, Refusals
+from stages.data.formats import Format
 from stages.errors import DataError
-
-Format = Literal["csv", "parquet", "jsonl"]
-
-_SUFFIXES: dict[str, Format] = {
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".csv.zip": "csv",
-    ".parquet": "parquet",
-    ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson": "jsonl",
-    ".ndjson.gz": "jsonl",
-}
-
-
-def format_of(name: str, given: Format | None = None) -> Format:
-    """The format of a file by its name, unless it is given.
-
-    Raises: DataError: DAT_FORMAT.
-    """
-    if given is not None:
-        return given
-    for suffix, found in _SUFFIXES.items():
-        if name.lower().endswith(suffix):
-            return found
-    raise DataError(
-        "DAT_FORMAT",
-        f"{name}: the name does not say which format it is",
-        "set data.format: csv, parquet or jsonl (known suffixes: .csv, .csv.gz, .csv.zip, .parquet, .jsonl, .jsonl.gz)",
-    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +89,7 @@ class Reader:
 
     def _chunks(self, name: str, path: Path, columns: Sequence[str]) -> Iterator[Chunk]:
         if self.format == "csv":
-            return csvfile.chunks(path, name, self.options, columns, self.size or csvfile.BLOCK)
+            return csvfile.chunks(path, name, self.options, columns, self.size or csvfile.SIZE)
         if self.format == "jsonl":
             return jsonl.chunks(path, name, self.options, columns, self.size or jsonl.ROWS)
         return parquetfile.chunks(path, name, columns, self.size or parquetfile.ROWS)

@@ -1,0 +1,116 @@
+"""What prepare saw, for `profile.json` and `schema.json`. Figures are taken from the finished files, a column at a
+time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stages.config.schema import Column
+from stages.data.hashing import Hashes
+
+#: Most levels of a category that `schema.json` lists.
+MAX_LEVELS = 10_000
+_TOP = 10
+_QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+
+
+def columns(path: Path, contract: Mapping[str, Column]) -> dict[str, dict[str, Any]]:
+    """Figures of each column of a typed Parquet file: name → rows, nulls and what fits the type."""
+    found = {}
+    with pq.ParquetFile(path) as file:
+        for name, column in contract.items():
+            values = file.read(columns=[name], use_threads=False).column(0)
+            found[name] = {"nulls": values.null_count, **_figures(values, column.type)}
+    return found
+
+
+def _figures(values: pa.ChunkedArray, kind: str) -> dict[str, Any]:
+    if kind in ("number", "integer"):
+        return _numbers(values)
+    if kind == "boolean":
+        return {"true": pc.sum(values).as_py() or 0}
+    if kind == "datetime":
+        ends = pc.min_max(values)
+        return {end: None if ends[end].as_py() is None else _moment(ends[end].as_py()) for end in ("min", "max")}
+    counts = _counts(values)
+    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
+    figures: dict[str, Any] = {"distinct": len(counts), "top": dict(top)}
+    if kind == "category":
+        figures["levels"] = sorted(counts) if len(counts) <= MAX_LEVELS else None
+    else:
+        figures["longest"] = max(map(len, counts), default=0)
+    return figures
+
+
+def _numbers(values: pa.ChunkedArray) -> dict[str, Any]:
+    present = values.drop_null().to_numpy()
+    if not len(present):
+        return {"min": None, "max": None, "mean": None, "std": None, "quantiles": None}
+    floats = present.astype(np.float64, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(floats.mean()), float(floats.std())
+    points = np.quantile(floats, _QUANTILES, method="inverted_cdf").tolist()
+    return {
+        "min": present.min().item(),
+        "max": present.max().item(),
+        "mean": mean if np.isfinite(mean) else None,
+        "std": std if np.isfinite(std) else None,
+        "quantiles": {f"{q:g}": point for q, point in zip(_QUANTILES, points, strict=True)},
+    }
+
+
+def _moment(value: Any) -> str:
+    return str(value.isoformat())
+
+
+def _counts(values: pa.ChunkedArray) -> dict[str, int]:
+    if pa.types.is_dictionary(values.type):
+        values = values.unify_dictionaries()
+    counts: dict[str, int] = {}
+    for chunk in values.chunks:
+        for item in chunk.value_counts().to_pylist():
+            if item["values"] is not None:
+                counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
+    return counts
+
+
+def schema(
+    contract: Mapping[str, Column], target: str, train: Mapping[str, Mapping[str, Any]], classes: list[Any] | None
+) -> dict[str, Any]:
+    """The contract with what the training side holds, for `schema.json`.
+
+    `train`: what `columns` says of it. `classes`: values of the target of a classification, sorted; None for
+    regression.
+    """
+    described = {}
+    for name, column in contract.items():
+        rules = column.model_dump(exclude_none=True, exclude={"type", "nullable", "feature"}, exclude_defaults=True)
+        seen = {k: v for k, v in train[name].items() if k in ("nulls", "min", "max", "levels", "distinct")}
+        head = {"type": column.type, "nullable": column.nullable, "feature": column.feature}
+        described[name] = {**head, "contract": rules, **seen}
+    return {"schema_version": 1, "columns": described, "target": target, "classes": classes}
+
+
+def leakage(
+    test: np.ndarray[Any, np.dtype[np.bool_]], features: Hashes, keys: Hashes | None, groups: Hashes | None
+) -> dict[str, Any]:
+    """How much of the test side stands in the training side too. All arrays of shape (n,); None: there is no key,
+    no group."""
+    again = int(np.isin(features[test], features[~test]).sum())
+    return {
+        "duplicate_feature_rows": again,
+        "duplicate_feature_rows_share": again / int(test.sum()) if test.any() else 0.0,
+        "overlapping_keys": None if keys is None else _common(test, keys),
+        "overlapping_groups": None if groups is None else _common(test, groups),
+    }
+
+
+def _common(test: np.ndarray[Any, np.dtype[np.bool_]], hashes: Hashes) -> int:
+    return len(np.intersect1d(hashes[test], hashes[~test]))
