@@ -3,7 +3,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo test lint format lock bench test-jenkins clean
+.PHONY: help setup setup-dev demo test lint format lock pyz bench test-jenkins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 /' \
@@ -31,6 +31,9 @@ format: setup-dev ## put the code into the one layout that lint asks for
 
 lock: setup-dev ## rewrite requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	@sh tools/lock.sh
+
+pyz: setup-dev ## rewrite resources/mlci/mlci.pyz, what travels in the Jenkins library, from stages/ and requirements.txt
+	@.venv/bin/python tools/build_pyz.py
 
 bench: setup-dev ## run every benchmark beside its peers; each ends with a line of JSON
 	@for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; .venv/bin/python "$$script" || exit 1; done

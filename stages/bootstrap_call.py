@@ -1,0 +1,130 @@
+"""One command whose arguments lie in a file and whose answer goes into another: how a Jenkins step calls mlci.
+
+A value never becomes part of a shell line that way, and what the step needs to know comes back whole, apart from the
+log. Named by `MLCI_CALL` ({"arguments": […]}) and `MLCI_ANSWER`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+#: Exit codes of a stage that finished: what it left behind belongs to this run.
+_FINISHED = (0, 4)
+_OURS = ("MLCI_CALL", "MLCI_ANSWER", "MLCI_PYZ", "MLCI_PYZ_SHA256", "MLCI_PART")
+
+
+def call() -> int:
+    """Run the command, write its answer, return its exit code."""
+    given = {name: os.environ.pop(name, "") for name in _OURS}
+    words = list(json.loads(Path(given["MLCI_CALL"]).read_bytes())["arguments"])
+    start = Path.cwd()
+    out = _HeldBack(sys.stdout)
+    with contextlib.redirect_stdout(out):
+        from stages.cli import main
+
+        code = main([*words, "--json"])
+    answer = out.answer() | {"exit_code": code}
+    try:
+        answer |= _found(answer, start, words)
+    except Exception as error:  # noqa: BLE001  the command is over; its exit code must reach Jenkins all the same
+        print(f"mlci: what {words[0]} left behind was not read: {error}", file=sys.stderr)
+    Path(given["MLCI_ANSWER"]).write_text(json.dumps(answer, ensure_ascii=False, default=str), encoding="utf-8")
+    return code
+
+
+class _HeldBack(io.TextIOBase):
+    """Passes on what is printed, but the last line, which is for the machine."""
+
+    def __init__(self, through: TextIO) -> None:
+        super().__init__()
+        self._through, self._line = through, ""
+
+    def write(self, text: str) -> int:
+        *whole, rest = (self._line + text).split("\n")
+        if whole and not rest:
+            rest = whole.pop() + "\n"
+        for line in whole:
+            self._through.write(line + "\n")
+        self._line = rest
+        return len(text)
+
+    def flush(self) -> None:
+        self._through.flush()
+
+    def fileno(self) -> int:
+        return self._through.fileno()
+
+    def answer(self) -> dict[str, Any]:
+        """The last line as data; printed like the others when it is not."""
+        try:
+            data = json.loads(self._line)
+        except ValueError:
+            data = None
+        if isinstance(data, dict) and "exit_code" in data:
+            return data
+        self._through.write(self._line)
+        return {}
+
+
+def _found(answer: dict[str, Any], start: Path, words: list[str]) -> dict[str, Any]:
+    """What Jenkins is to publish and to decide by. Paths are relative to `start`, where the step stands."""
+    found: dict[str, Any] = {"text": (answer.get("summary") or {}).get("text", "")}
+    if answer.get("folder") and answer["exit_code"] in _FINISHED:
+        found |= _published(Path.cwd() / answer["folder"], start)
+    if words[0] == "check" and answer["exit_code"] == 0:
+        found["plan"] = plan(words)
+    if words[0] in ("test", "validate") and answer["exit_code"] == 4:
+        validation = _project(words).config.validation
+        found |= {"on_fail": validation.on_fail, "inconclusive": validation.inconclusive}
+        found["verdict"] = (answer.get("summary") or {}).get("verdict", "failed")
+    return found
+
+
+def _published(folder: Path, start: Path) -> dict[str, Any]:
+    shown = os.path.relpath(folder, start)
+    if shown.startswith(".."):
+        print(f"mlci: {folder} lies outside of the current folder; Jenkins cannot archive it", file=sys.stderr)
+        return {"folder": None}
+    junit = folder / "junit.xml"
+    if junit.is_file():
+        os.utime(junit)  # Jenkins takes results from before the build for left over; a skipped stage's still hold
+    return {
+        "folder": shown,
+        "junit": junit.is_file(),
+        "report": (folder / "report" / "index.html").is_file(),
+        "checks": f"{shown}/summary.md" if (folder / "summary.md").is_file() else None,
+    }
+
+
+def plan(words: list[str]) -> dict[str, Any]:
+    """What a pipeline has to know of the configuration before it starts.
+
+    `store.identity` tells whether two agents see one folder: its file number and the time of its last new entry.
+    """
+    project = _project(words)
+    config = project.config
+    store: dict[str, Any] = {"kind": "object store", "path": config.store}
+    if "://" not in config.store:
+        with contextlib.suppress(OSError):
+            if os.environ.get("MLCI_STORE_READONLY") != "1":
+                project.store.mkdir(parents=True, exist_ok=True)
+        store = {"kind": "directory", "path": str(project.store), "identity": None}
+        with contextlib.suppress(OSError):
+            status = project.store.stat()
+            store["identity"] = f"{status.st_ino}:{status.st_mtime_ns}"
+    environments = [{"name": name, "target": target.target} for name, target in config.deploy.items()]
+    return {"name": config.name, "environments": environments, "store": store}
+
+
+def _project(words: list[str]) -> Any:
+    from stages.cli import _parser
+    from stages.project import Project
+
+    arguments = _parser(words).parse_args(words)
+    return Project.open(Path(arguments.config), arguments.assignments)

@@ -1,0 +1,239 @@
+"""Making the virtual environment that mlci.pyz runs in. Standard library alone: nothing else is there yet."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stages.bootstrap_config import Wanted, effective
+from stages.errors import ConfigError, InfraError
+
+_PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)\s*(;)?", re.MULTILINE)
+_NAME = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?$")
+
+#: What tells pip, and not uv, where packages come from.
+_PIP_SETTINGS = (
+    "INDEX_URL",
+    "EXTRA_INDEX_URL",
+    "NO_INDEX",
+    "FIND_LINKS",
+    "TRUSTED_HOST",
+    "PROXY",
+    "CERT",
+    "CLIENT_CERT",
+)
+
+
+def pins(lock: str) -> dict[str, tuple[str, bool]]:
+    """Package → (version, whether it is for some platforms only) of a lock file."""
+    return {normal(name): (version, bool(marker)) for name, version, marker in _PIN.findall(lock)}
+
+
+def normal(name: str) -> str:
+    """A package's name in the one spelling that compares (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def adds_nothing(lines: list[str], locked: dict[str, tuple[str, bool]]) -> bool:
+    """Whether requirements ask only for what is locked anyway, so that no environment of their own is needed."""
+    for line in lines:
+        match = _NAME.match(line)
+        version, elsewhere = locked.get(normal(match[1]), ("", True)) if match else ("", True)
+        if match is None or elsewhere or match[2] not in (None, version):
+            return False
+    return True
+
+
+def has_everything(locked: dict[str, tuple[str, bool]], lines: list[str]) -> bool:
+    """Whether this very interpreter has all locked packages and what `lines` ask for: then it is used as it is."""
+    installed: dict[str, str] = {}
+    for folder in sys.path:
+        if folder and Path(folder).is_dir():
+            for name in os.listdir(folder):  # noqa: PTH208  half the time of pathlib, on every start
+                if name.endswith(".dist-info") and "-" in name:
+                    package, _, version = name.removesuffix(".dist-info").rpartition("-")
+                    installed.setdefault(normal(package), version)
+    for name, (version, elsewhere) in locked.items():
+        if installed.get(name, version if elsewhere else None) != version:
+            return False
+    for line in lines:
+        match = _NAME.match(line)
+        if (
+            match is None
+            or match[2] not in (None, installed.get(normal(match[1])))
+            or normal(match[1]) not in installed
+        ):
+            return False
+    return True
+
+
+def make(folder: Path, lock: Path, needs: Path, wanted: Wanted) -> None:
+    """Make the environment in `folder`: the locked packages by their hashes, then the repository's own.
+
+    With `versions: own` the repository's file and mlci's bounds (`needs`) are resolved together, without the lock.
+
+    Raises:
+        InfraError: DEP_VENV, DEP_NETWORK, DEP_DISK, DEP_INSTALL; ConfigError: CFG_REQUIREMENTS: the versions do not go
+            together.
+    """
+    uv = _uv(folder)
+    _venv(folder, uv)
+    python = folder / "bin" / "python"
+    repository = ["-r", str(wanted.requirements)] if wanted.requirements else []
+    if wanted.versions == "own":
+        _install(python, uv, ["-r", str(needs), *repository], wanted)
+        return
+    _install(python, uv, ["--require-hashes", "-r", str(lock)], Wanted(None))
+    if wanted.requirements:
+        locked = pins(lock.read_text(encoding="utf-8"))
+        _refuse_conflicts(effective(wanted.requirements), locked, wanted.requirements)
+        constraints = folder / "mlci-constraints.txt"
+        constraints.write_text(
+            "".join(f"{name}=={version}\n" for name, (version, _) in locked.items()), encoding="utf-8"
+        )
+        _install(python, uv, ["-c", str(constraints), *repository], wanted)
+
+
+def _uv(folder: Path) -> str | None:
+    """uv, unless pip was told about an index, a certificate or a proxy that uv would not know of."""
+    uv = shutil.which("uv")
+    if uv is None or any(os.environ.get(f"PIP_{name}") for name in _PIP_SETTINGS):
+        return None
+    files = [os.environ.get("PIP_CONFIG_FILE", ""), "/etc/pip.conf", "/etc/xdg/pip/pip.conf", f"{sys.prefix}/pip.conf"]
+    files += [os.path.expanduser(name) for name in ("~/.config/pip/pip.conf", "~/.pip/pip.conf")]  # noqa: PTH111
+    words = re.compile("|".join(name.lower().replace("_", "[-_]") for name in _PIP_SETTINGS))
+    for name in files:
+        try:
+            if name and words.search(Path(name).read_text(encoding="utf-8", errors="replace").lower()):
+                return None
+        except OSError:
+            continue
+    return uv
+
+
+def _venv(folder: Path, uv: str | None) -> None:
+    virtualenv = shutil.which("virtualenv")
+    if uv:
+        command = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
+    elif importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
+        command = [sys.executable, "-m", "venv", str(folder)]
+    elif importlib.util.find_spec("virtualenv"):
+        command = [sys.executable, "-m", "virtualenv", "--quiet", str(folder)]
+    elif virtualenv:
+        command = [virtualenv, "--quiet", "--python", sys.executable, str(folder)]
+    else:
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        raise InfraError(
+            "DEP_VENV",
+            f"{sys.executable} cannot make virtual environments, and neither uv nor virtualenv is there",
+            f"install the system package for it (Debian, Ubuntu: apt-get install python3-venv, or {package})",
+        )
+    done = _run(command)
+    if done.returncode != 0:
+        _raise_outside(done.stdout, folder)
+        raise InfraError(
+            "DEP_VENV",
+            f"making the virtual environment failed: {_last_line(done.stdout)}",
+            f"run it by hand to see why: {' '.join(command[:3])} …",
+        )
+
+
+def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted) -> None:
+    if uv:
+        command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *arguments]
+    else:
+        command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input"]
+        # Debian 12's pip otherwise builds what comes as source in its old way, and warns of it.
+        command += ["--use-pep517", "--prefer-binary", *arguments]
+    done = _run(command)
+    if done.returncode == 0:
+        return
+    _raise_outside(done.stdout, python)
+    for line in done.stdout.strip().splitlines()[-15:]:
+        print(f"  {line}", file=sys.stderr)
+    if wanted.requirements and re.search(
+        r"conflict|no solution|unsatisfiable|ResolutionImpossible", done.stdout, re.IGNORECASE
+    ):
+        raise ConfigError(
+            "CFG_REQUIREMENTS",
+            f"{wanted.requirements.name} does not go together with mlci's locked versions: {_both_pins(done.stdout)}",
+            "change the version there, or set environment: {versions: own} in ml.yaml",
+        )
+    what = wanted.requirements.name if wanted.requirements else "the locked packages"
+    raise InfraError(
+        "DEP_INSTALL",
+        f"installing {what} failed: {_last_line(done.stdout)}",
+        "see the lines above; no half-made environment was kept",
+    )
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run with one output, secrets in addresses removed."""
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("PIP_TARGET", "PIP_PREFIX", "PYTHONHOME", "PYTHONPATH")
+    }
+    environment |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, encoding="utf-8", errors="replace", check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise InfraError(
+            "DEP_VENV", f"{command[0]}: {error.strerror}", "see that it can be run on this agent"
+        ) from None
+    done.stdout = re.sub(r"://[^/@\s]+@", "://****@", done.stdout)
+    return done
+
+
+def _raise_outside(output: str, place: Path) -> None:
+    """Raise for what has nothing to do with the packages: a full disk, no network."""
+    from stages.bootstrap_place import full
+
+    if re.search(r"No space left on device|os error 28|Errno 28|Disk quota exceeded", output):
+        raise full(place)
+    lost = re.search(
+        r"NewConnectionError|ConnectTimeout|NameResolutionError|Name or service not known|failure in name resolution"
+        r"|Network is unreachable|Connection refused|Could not connect|error sending request|dns error|ProxyError"
+        r"|Read timed out|CERTIFICATE_VERIFY_FAILED|Failed to fetch",
+        output,
+    )
+    if lost:
+        raise InfraError(
+            "DEP_NETWORK",
+            f"the package index cannot be reached ({lost[0]})",
+            "set pip's index or proxy on the agent (PIP_INDEX_URL, HTTPS_PROXY), or use an image that has everything",
+        )
+
+
+def _refuse_conflicts(lines: list[str], locked: dict[str, tuple[str, bool]], file: Path) -> None:
+    for line in lines:
+        match = _NAME.match(line)
+        if match and match[2] and normal(match[1]) in locked and "*" not in match[2]:
+            version, _ = locked[normal(match[1])]
+            if match[2] != version:
+                raise ConfigError(
+                    "CFG_REQUIREMENTS",
+                    f"{file.name} asks for {match[1]}=={match[2]}, mlci is locked to {normal(match[1])}=={version}",
+                    f"write {match[1]}=={version}, or set environment: {{versions: own}} in ml.yaml",
+                )
+
+
+def _both_pins(output: str) -> str:
+    """Of a resolver's report, the lines that name what was asked for."""
+    found = [
+        line.strip() for line in output.splitlines()
+        if re.search(r"The user requested|depends on|you require|requires|constraint", line)
+    ]  # fmt: skip
+    return "; ".join(dict.fromkeys(found)) or _last_line(output)
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return (errors or lines or ["no output"])[-1].removeprefix("ERROR: ")
