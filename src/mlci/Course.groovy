@@ -1,0 +1,152 @@
+package mlci
+
+import com.cloudbees.groovy.cps.NonCPS
+
+/** What mlPipeline decides, from its arguments, the branch and the configuration. Pure functions. */
+class Course implements Serializable {
+
+    private static final long serialVersionUID = 1L
+
+    static final List BUILT = ['prepare', 'train', 'test', 'validate'].asImmutable()
+
+    private static final List SERVERS = ['container', 'service'].asImmutable()
+    private static final List FILES = ['package', 'app'].asImmutable()
+
+    /** Whether this build may deploy: of the main branch, and neither a pull request nor a tag. */
+    @NonCPS
+    static boolean mayDeploy(Map env, Object branch) {
+        if (env.CHANGE_ID || env.TAG_NAME) {
+            return false
+        }
+        if (branch) {
+            return (env.BRANCH_NAME as String) in [branch].flatten().collect { name -> name as String }
+        }
+        if (env.BRANCH_IS_PRIMARY) {
+            return env.BRANCH_IS_PRIMARY == 'true'
+        }
+        return !env.BRANCH_NAME || env.BRANCH_NAME in ['main', 'master']
+    }
+
+    /** The environments to deploy to, in order: those named, else the servers and then what is built as files. */
+    @NonCPS
+    static List chosen(Map plan, Object named) {
+        List all = plan.environments ?: []
+        if (named != null) {
+            return [named].flatten().collect { name -> all.find { item -> item.name == (name as String) } }.findAll { item -> item }
+        }
+        return all.findAll { item -> item.target in SERVERS } + all.findAll { item -> item.target in FILES }
+    }
+
+    /** Names of the environments that need an approval: those named, else the last server. */
+    @NonCPS
+    static List asked(List targets, Object approval) {
+        if (approval == false) {
+            return []
+        }
+        if (approval?.before != null) {
+            return [approval.before].flatten().collect { name -> name as String }
+        }
+        List servers = targets.findAll { item -> item.target in SERVERS }
+        return servers ? [servers[-1].name] : []
+    }
+
+    @NonCPS
+    static boolean isFile(Map target) {
+        return target.target in FILES
+    }
+
+    /** Neighbouring stages that share an agent: [[agent:, stages: […]], …]. */
+    @NonCPS
+    static List groups(Map options) {
+        List found = []
+        BUILT.each { stage ->
+            String agent = agentOf(options, stage)
+            if (found && found[-1].agent == agent) {
+                found[-1].stages << stage
+            } else {
+                found << [agent: agent, stages: [stage]]
+            }
+        }
+        return found
+    }
+
+    @NonCPS
+    static String agentOf(Map options, String stage) {
+        return (options.agents[stage] ?: options.agent) as String
+    }
+
+    /** What is wrong with the arguments, as far as that shows without the configuration; an empty text when nothing is. */
+    @NonCPS
+    static String wrongShape(Map options) {
+        List maps = ['agents', 'credentials', 'timeouts', 'retries'].findAll { name -> !(options[name] instanceof Map) }
+        if (maps) {
+            return "mlPipeline: ${maps[0]} is a map, for example ${maps[0]}: [train: …]"
+        }
+        if (!(options.approval instanceof Map) && options.approval != false) {
+            return "mlPipeline: approval is a map, for example [who: 'ml-leads', hours: 24], or false"
+        }
+        String problem = options.approval ? Options.unknown('mlPipeline: approval', options.approval, Approval.KNOWN.keySet()) : ''
+        List stages = BUILT + ['check', 'deploy', 'agent']
+        problem = problem ?: Options.unknown('mlPipeline: agents', options.agents, BUILT + ['deploy'])
+        if (!(options.override in ['never', 'ask'])) {
+            problem = problem ?: "mlPipeline: override is 'never' or 'ask'"
+        }
+        if (!(options.onFail in ['', 'fail', 'unstable'])) {
+            problem = problem ?: "mlPipeline: onFail is 'fail' or 'unstable'"
+        }
+        return problem ?: options.credentials.collect { name, list ->
+            Options.badCredentials("mlPipeline: credentials.${name}", list)
+        }.find { text -> text } ?: ''
+    }
+
+    /** What is wrong with names of environments in the arguments; an empty text when nothing is. */
+    @NonCPS
+    static String wrongNames(Map options, Map plan) {
+        List all = (plan.environments ?: []).collect { item -> item.name }
+        List places = BUILT + ['check', 'deploy'] + all
+        Map named = [
+            environments: [[options.environments ?: []].flatten(), all],
+            'approval.before': [[options.approval ? options.approval.before ?: [] : []].flatten(), all],
+            credentials: [options.credentials.keySet() as List, places + ['all']],
+            timeouts: [options.timeouts.keySet() as List, places],
+            retries: [options.retries.keySet() as List, places + ['agent']],
+        ]
+        return named.collect { key, pair ->
+            Options.unknown("mlPipeline: ${key}", pair[0].collectEntries { name -> [(name as String): true] }, pair[1])
+        }.find { text -> text } ?: ''
+    }
+
+    /** Variables of credentials that other environments get: empty here, so that the configuration can be read. */
+    @NonCPS
+    static List unset(Map credentials, List bound) {
+        List mine = Options.variables(bound)
+        return credentials.values().collectMany { list -> Options.variables(list) }.unique()
+            .findAll { name -> !(name in mine) }.collect { name -> "${name}=".toString() }
+    }
+
+    /** A dry run's answer: what would happen, where, and with which credentials. */
+    @NonCPS
+    static String intentions(Map options, Map plan, boolean deploys) {
+        List lines = groups(options).collect { group ->
+            group.stages.collect { stage -> "  ${stage} on ${group.agent ?: 'any agent'}${secrets(options, stage)}" }
+        }.flatten()
+        List targets = deploys ? chosen(plan, options.environments) : []
+        List asked = asked(targets, options.approval)
+        targets.each { item ->
+            if (item.name in asked) {
+                lines << "  approval of ${options.approval.who ?: 'anyone who may build'} before ${item.name}"
+            }
+            String place = agentOf(options, 'deploy') ?: 'any agent'
+            lines << "  deploy to ${item.name} (${item.target}) on ${place}${secrets(options, item.name)}"
+        }
+        return "mlci: dry run; this build of ${plan.name} would do\n" + lines.join('\n') +
+            (targets ? '' : '\n  no deployment')
+    }
+
+    @NonCPS
+    private static String secrets(Map options, String name) {
+        List ids = ((options.credentials[name] ?: []) + (options.credentials.all ?: [])).collect { item -> item.id }
+        return ids ? " with credentials ${ids.join(', ')}" : ''
+    }
+
+}

@@ -1,0 +1,330 @@
+package mlci
+
+import org.jenkinsci.plugins.workflow.steps.FlowInterruptedException
+
+/** The whole way of a model, from checkout to its environments. What it knows is in fields: they survive a restart. */
+class Delivery implements Serializable {
+
+    private static final long serialVersionUID = 1L
+
+    /** Arguments of mlPipeline beyond those that it hands to every stage, with their defaults. */
+    static final Map OWN = [
+        agent: '', agents: [:], image: '', imageArguments: '', checkout: true, environments: null, branch: '',
+        approval: [:], credentials: [:], timeouts: [:], retries: [:], lock: true, mail: '', dryRun: false,
+        first: false, override: 'never', onFail: '', stashLimit: 20,
+    ].asImmutable()
+
+    private static final List HANDED_ON = ['config', 'dir', 'set', 'python', 'cache', 'store', 'verbose'].asImmutable()
+    private static final Map MINUTES = [
+        check: 60, prepare: 60, train: 240, test: 60, validate: 60, pack: 30, unpack: 30, deploy: 60].asImmutable()
+
+    final Object script
+    final Map options
+    final Publisher publisher
+
+    /** Whether the caller is on an agent already: then everything stays there. */
+    boolean here
+    boolean deploys
+    boolean tested = true
+    Map plan = [:]
+    Map verdict = [:]
+    Map decision
+    String parcel
+
+    static Delivery of(Object script, Map given) {
+        Map known = [:] + OWN
+        for (int i = 0; i < HANDED_ON.size(); i++) {
+            known[HANDED_ON[i]] = Options.COMMON[HANDED_ON[i]]
+        }
+        Map options = Options.merged(known, given)
+        String problem = Options.unknown('mlPipeline', given, known.keySet() as List) ?: Course.wrongShape(options)
+        if (problem) {
+            script.error(problem)
+        }
+        return new Delivery(script, options, new Publisher(script))
+    }
+
+    Delivery(Object script, Map options, Publisher publisher) {
+        this.script = script
+        this.options = options
+        this.publisher = publisher
+    }
+
+    /** Runs it all; the build's result says how it went. */
+    void run() {
+        try {
+            here = script.env.NODE_NAME as boolean
+            build()
+            if (deploys && verdict) {
+                release()
+            }
+        } catch (FlowInterruptedException stopped) {
+            throw stopped
+        } catch (Exception failed) {
+            tell('FAILURE')
+            throw failed
+        }
+        tell(script.currentBuild.currentResult)
+    }
+
+    // ---- build ---------------------------------------------------------------------------------------------
+
+    private void build() {
+        List groups = Course.groups(options)
+        for (int i = 0; i < groups.size(); i++) {
+            Map group = groups[i]
+            boolean last = i == groups.size() - 1
+            boolean first = i == 0
+            onAgent(group.stages[0] as String) {
+                if (first) {
+                    script.stage('Check') { check() }
+                } else {
+                    unpack()
+                }
+                if (!options.dryRun) {
+                    stages(group.stages)
+                    if (!last || deploys) {
+                        pack()
+                    }
+                }
+            }
+            if (options.dryRun) {
+                return
+            }
+        }
+    }
+
+    private void check() {
+        plan = step('check').call('check').plan
+        String problem = Course.wrongNames(options, plan)
+        if (problem) {
+            script.error(problem)
+        }
+        boolean may = Course.mayDeploy(branch(), options.branch)
+        if (options.dryRun) {
+            script.echo(Course.intentions(options, plan, may))
+            return
+        }
+        deploys = may && Course.chosen(plan, options.environments)
+        List users = deploys ? ['validate', 'deploy'] : ['validate']
+        for (int i = 0; i < users.size(); i++) {
+            compareStores(users[i])
+        }
+    }
+
+    /** A directory that another agent does not share would lose the champion: better known before hours of training. */
+    private void compareStores(String stage) {
+        String mine = Course.agentOf(options, 'prepare')
+        String other = Course.agentOf(options, stage)
+        if (other == mine || plan.store?.kind != 'directory') {
+            return
+        }
+        Map there = [:]
+        onAgent(stage) { there = step('check').call('check').plan.store }
+        if (there.identity != plan.store.identity) {
+            script.error("mlci: agent '${other}', which is to ${stage}, does not see the store of agent '${mine}': " +
+                "${there.path} is another folder there; mount one volume on both, or use an s3:// store")
+        }
+    }
+
+    private void stages(List names) {
+        for (int i = 0; i < names.size(); i++) {
+            String name = names[i]
+            script.stage(name.capitalize()) {
+                Map answer = step(name).run(name, name == 'validate' && options.first ? ['--first'] : [])
+                if (name == 'validate') {
+                    verdict = answer
+                    deploys = deploys && (answer.exit_code == 0 || asksAbout(answer))
+                } else if (answer.exit_code != 0) {
+                    deploys = false
+                }
+            }
+        }
+    }
+
+    private boolean asksAbout(Map answer) {
+        return options.override == 'ask' || (answer.verdict == 'inconclusive' && answer.inconclusive == 'ask')
+    }
+
+    // ---- deploy --------------------------------------------------------------------------------------------
+
+    private void release() {
+        List targets = Course.chosen(plan, options.environments)
+        List asked = Course.asked(targets, options.approval)
+        for (int i = 0; i < targets.size(); i++) {
+            Map target = targets[i]
+            int ordinal = 10 * (i + 1)
+            if (target.name in asked || (verdict.exit_code != 0 && !decision)) {
+                script.stage("Approve ${target.name}") { approve(target, ordinal) }
+            }
+            script.stage("${Course.isFile(target) ? 'Build' : 'Deploy'} ${target.name}") {
+                alone(target, ordinal + 2) { onAgent('deploy') { deploy(target) } }
+            }
+        }
+    }
+
+    private void approve(Map target, int ordinal) {
+        if (here) {
+            script.echo('mlci: this waits on an agent; call mlPipeline outside of node {}, with agent none, to free it')
+        }
+        passed(ordinal)
+        String question = Options.oneLine("Deploy ${plan.name} to ${target.name}? ${verdict.text ?: ''}", 500)
+        boolean reasonNeeded = verdict.exit_code != 0 && !decision
+        Map said = new Approval(script, [:] + Approval.KNOWN + (options.approval ?: [:])).ask(question, reasonNeeded)
+        decision = [by: said.by, reason: said.reason ?: decision?.reason]
+        publisher.describe("${target.name} approved by ${said.by}${said.reason ? ': ' + said.reason : ''}")
+        passed(ordinal + 1)
+    }
+
+    private void deploy(Map target) {
+        unpack()
+        List words = ["--env=${target.name}".toString()]
+        if (verdict.exit_code != 0) {
+            words << "--override-gate=${decision.reason}".toString()
+        }
+        if (decision) {
+            words << "--by=${decision.by}".toString()
+        }
+        step('deploy', target.name as String).run('deploy', words)
+    }
+
+    /** One build at a time in an environment, and the newest wins. */
+    private void alone(Map target, int ordinal, Closure body) {
+        if (!options.lock) {
+            body()
+            return
+        }
+        String name = "mlci-${options.lock == true ? plan.name : options.lock}-${target.name}"
+        boolean locked = publisher.optional('lock', 'Lockable Resources') {
+            script.lock(resource: name, inversePrecedence: true) {
+                passed(ordinal)
+                body()
+            }
+        }
+        if (!locked) {
+            passed(ordinal)
+            body()
+        }
+    }
+
+    private void passed(int ordinal) {
+        if (options.lock) {
+            publisher.optional('milestone', 'Pipeline: Milestone Step') { script.milestone(ordinal: ordinal) }
+        }
+    }
+
+    // ---- agents --------------------------------------------------------------------------------------------
+
+    private void onAgent(String stage, Closure body) {
+        String label = Course.agentOf(options, stage)
+        int tries = 1 + ((options.retries.agent ?: 0) as int)
+        if (here && !options.agents[stage]) {
+            inImage(body)
+        } else if (tries > 1) {
+            script.retry(count: tries, conditions: [script.agent(), script.nonresumable()]) {
+                script.node(label) { inImage(body) }
+            }
+        } else {
+            script.node(label) { inImage(body) }
+        }
+    }
+
+    private void inImage(Closure body) {
+        if (options.image) {
+            script.docker.image(options.image).inside("--entrypoint= ${options.imageArguments}".toString()) { prepared(body) }
+        } else {
+            prepared(body)
+        }
+    }
+
+    private void prepared(Closure body) {
+        if (options.checkout) {
+            script.checkout(script.scm)
+        }
+        boolean reading = options.dryRun || !Course.mayDeploy(branch(), options.branch)
+        script.withEnv(reading ? ['MLCI_STORE_READONLY=1'] : []) { body() }
+    }
+
+    /** Hands `.mlci` on: small as a stash, else as an artefact. */
+    private void pack() {
+        String place = temporary()
+        Map packed = step('pack').call('pack', ["${place}/mlci.pack".toString()])
+        parcel = (packed.bytes ?: 0) <= (options.stashLimit as long) * 1024 * 1024 ? 'stash' : 'artefact'
+        script.dir(place) {
+            if (parcel == 'stash') {
+                script.stash(name: 'mlci', includes: 'mlci.pack')
+            } else {
+                script.archiveArtifacts(artifacts: 'mlci.pack', fingerprint: true)
+            }
+        }
+    }
+
+    private void unpack() {
+        String place = temporary()
+        script.dir(place) {
+            if (parcel == 'stash') {
+                script.unstash('mlci')
+            } else {
+                script.unarchive(mapping: ['mlci.pack': 'mlci.pack'])
+            }
+        }
+        step('unpack').call('unpack', ["${place}/mlci.pack".toString()])
+    }
+
+    private String temporary() {
+        return script.env.WORKSPACE_TMP ?: script.pwd(tmp: true)
+    }
+
+    // ---- the rest ------------------------------------------------------------------------------------------
+
+    /** The step of a stage: its time limit, its tries, and the credentials that it needs, no others. */
+    private Stage step(String name, String environment = '') {
+        Map given = [:]
+        for (int i = 0; i < HANDED_ON.size(); i++) {
+            given[HANDED_ON[i]] = options[HANDED_ON[i]]
+        }
+        String place = environment ?: name
+        given.credentials = (options.credentials[place] ?: []) + (options.credentials.all ?: [])
+        given.timeout = options.timeouts[place] ?: options.timeouts[name] ?: MINUTES[name]
+        given.retries = options.retries[place] ?: options.retries[name] ?: 0
+        given.unset = Course.unset(options.credentials, given.credentials)
+        given.onFail = name in Course.BUILT ? options.onFail : ''
+        given.ask = deploys
+        given.askAnyway = deploys && options.override == 'ask'
+        return Stage.of(script, 'mlPipeline', [onFail: '', ask: false, askAnyway: false, unset: []], given)
+    }
+
+    private Map branch() {
+        Object env = script.env
+        return [CHANGE_ID: env.CHANGE_ID, TAG_NAME: env.TAG_NAME, BRANCH_NAME: env.BRANCH_NAME, BRANCH_IS_PRIMARY: env.BRANCH_IS_PRIMARY]
+    }
+
+    /** Mail when the result is not that of the last build that had one. */
+    private void tell(String result) {
+        if (!options.mail || options.dryRun) {
+            return
+        }
+        String before = 'SUCCESS'
+        Object build = script.currentBuild.previousBuild
+        while (build != null) {
+            if (build.result in ['SUCCESS', 'UNSTABLE', 'FAILURE']) {
+                before = build.result
+                break
+            }
+            build = build.previousBuild
+        }
+        if (before == result) {
+            return
+        }
+        String text = "${script.currentBuild.fullDisplayName}: ${before} → ${result}\n\n" +
+            "${script.currentBuild.description ?: ''}\n${script.env.BUILD_URL ?: ''}\n"
+        try {
+            script.mail(to: options.mail, subject: "${result}: ${script.currentBuild.fullDisplayName}", body: text)
+        } catch (FlowInterruptedException stopped) {
+            throw stopped
+        } catch (Exception unsent) {
+            script.echo("mlci: the mail to ${options.mail} was not sent: ${unsent.message}")
+        }
+    }
+
+}
