@@ -118,6 +118,8 @@ def _rows(table: pa.Table, signature: Mapping[str, Any], n: int) -> list[Row]:
     null."""
     features = signature["features"]
     picked = _picked(table, features, n)
+    if not picked:
+        return []
     columns = {f["name"]: _plain(table.column(f["name"]).take(picked), f) for f in features}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     nullable = [f["name"] for f in features if f.get("nullable")]
