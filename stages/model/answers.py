@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages.errors import ArtefactError
+from stages.model import families
 from stages.model.metrics import Answer, canonical, encode
 
 
@@ -38,20 +38,32 @@ def ask(pipeline: Any, frame: pd.DataFrame, classes: list[Any] | tuple[Any, ...]
         ArtefactError: MOD_NOT_FINITE: a value or probability is NaN or infinite; MOD_SHAPE: not one answer per row, or
             classes that the signature does not have.
     """
-    estimator = pipeline.steps[-1][1]
     if len(frame) == 0:
-        return Answer(np.empty(0), None if not gives_probabilities(estimator) else np.empty((0, len(classes or ()))))
-    with warnings.catch_warnings():
-        # Raised once per call by an estimator that was fitted on a frame and is asked with its array, or the reverse.
-        warnings.filterwarnings("ignore", message="X (does not have valid feature names|has feature names)")
-        inputs = pipeline[:-1].transform(frame) if len(pipeline.steps) > 1 else frame
-        labels = _one_each(estimator.predict(inputs), len(frame))
-        if classes is None:
-            return Answer(_finite(labels.astype(np.float64), "a prediction"))
-        if not gives_probabilities(estimator):
-            return Answer(labels)
-        probabilities = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
-    return Answer(labels, _ordered(_finite(probabilities, "a probability"), estimator, classes, len(frame)))
+        none = classes is None or not gives_probabilities(pipeline.steps[-1][1])
+        return Answer(np.empty(0), None if none else np.empty((0, len(classes or ()))))
+    return ask_estimator(pipeline, transformed(pipeline, frame), classes)
+
+
+def transformed(pipeline: Any, frame: pd.DataFrame) -> Any:
+    """The frame as the pipeline's estimator sees it."""
+    inputs = frame
+    for _, step in pipeline.steps[:-1]:
+        inputs = step.transform(inputs)
+    return inputs
+
+
+def ask_estimator(pipeline: Any, inputs: Any, classes: list[Any] | tuple[Any, ...] | None) -> Answer:
+    """Like `ask`, from rows that the steps before the estimator have transformed."""
+    estimator, rows = pipeline.steps[-1][1], inputs.shape[0]
+    if classes is None:
+        return Answer(_finite(_one_each(estimator.predict(inputs), rows).astype(np.float64), "a prediction"))
+    if not gives_probabilities(estimator):
+        return Answer(_one_each(estimator.predict(inputs), rows))
+    given = _finite(np.asarray(estimator.predict_proba(inputs), dtype=np.float64), "a probability")
+    probabilities = _ordered(given, estimator, classes, rows)
+    if families.says_likeliest(estimator):
+        return Answer(np.asarray(classes)[probabilities.argmax(axis=1)], probabilities)
+    return Answer(_one_each(estimator.predict(inputs), rows), probabilities)
 
 
 def gives_probabilities(estimator: Any) -> bool:
@@ -60,16 +72,15 @@ def gives_probabilities(estimator: Any) -> bool:
 
 
 def _one_each(labels: Any, rows: int) -> np.ndarray:
-    labels: np.ndarray = np.asarray(labels)
-    if labels.shape == (rows, 1):
-        labels = labels[:, 0]
-    if labels.shape != (rows,):
+    given: np.ndarray = np.asarray(labels)
+    one = given[:, 0] if given.shape == (rows, 1) else given
+    if one.shape != (rows,):
         raise ArtefactError(
             "MOD_SHAPE",
-            f"the estimator answered with shape {labels.shape} for {rows} rows",
+            f"the estimator answered with shape {one.shape} for {rows} rows",
             "use an estimator that predicts one value per row",
         )
-    return labels
+    return one
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

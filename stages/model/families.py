@@ -30,6 +30,15 @@ def is_tree(estimator: Any) -> bool:
     return all(is_tree(one) for one in inner) if inner else bool(names & set(_TREES_BY_DEFAULT))
 
 
+def says_likeliest(estimator: Any) -> bool:
+    """Whether `predict` is known to be the class of the greatest probability, so that one of the two calls is
+    enough."""
+    if not type(estimator).__module__.startswith("sklearn."):  # a subclass may override predict
+        return False
+    names = {c.__name__ for c in type(estimator).__mro__}
+    return bool(names & {"BaseDecisionTree", "BaseForest", "BaseHistGradientBoosting"})
+
+
 def takes_nan(estimator: Any) -> bool:
     """Whether the estimator is fitted on missing values as they are."""
     if type(estimator).__module__.split(".")[0] in _BOOSTING:

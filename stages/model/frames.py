@@ -82,6 +82,13 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
     return _floats(column)
 
 
+def moments(column: pa.ChunkedArray) -> np.ndarray:
+    """A datetime column as datetime64[us] in UTC or as written, nulls as NaT, which sort last."""
+    import pyarrow as pa
+
+    return np.asarray(column.cast(pa.timestamp("us")).to_numpy()).astype("datetime64[us]", copy=False)
+
+
 def group_codes(column: pa.ChunkedArray) -> np.ndarray:
     """Any column as int64 codes, one per distinct value, -1 for null: for splitting by group."""
     import pyarrow as pa
@@ -100,14 +107,11 @@ def _assemble(columns: dict[str, pd.Series], rows: int) -> pd.DataFrame:
 
 
 def _column(column: pa.ChunkedArray, feature: Feature) -> pd.Series:
-    import pyarrow as pa
-
     kind = feature["type"]
     if kind in ("number", "integer", "boolean"):
         return pd.Series(_floats(column), copy=False)
     if kind == "datetime":
-        naive = column.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]", copy=False)
-        return _datetimes(naive, feature)
+        return _datetimes(moments(column), feature)
     codes, levels = _codes(column)
     texts = np.empty(len(levels) + 1, dtype=object)
     texts[:-1] = levels

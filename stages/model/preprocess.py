@@ -128,7 +128,7 @@ def _chain(steps: list[Any]) -> Any:
 
 def _codes(nan: bool) -> OrdinalEncoder:
     """One number per category; unseen and missing ones are missing, or numbers of their own where NaN is refused."""
-    unseen, missing = (float("nan"), float("nan")) if nan else (-1.0, -2.0)
+    unseen, missing = (float("nan"), float("nan")) if nan else (-1, -2)
     return OrdinalEncoder(
         handle_unknown="use_encoded_value",
         unknown_value=unseen,

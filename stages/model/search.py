@@ -233,6 +233,7 @@ class _Search(BaseSearchCV):
             "candidates": size(self.search),
             "evaluated": len({tuple(sorted(map(repr, p.items()))) for p in results["params"]}),
             "failed": len(self.failures),
+            "reason": self.failures[0] if self.failures else None,
             "stopped": self.stopped,
             "seconds": round(seconds, 3),
             "best": {

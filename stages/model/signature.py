@@ -28,7 +28,7 @@ def features(config: Config) -> list[dict[str, Any]]:
     return out
 
 
-def signature(config: Config, classes: Sequence[Any] | None, positive: Any, model_class: str) -> dict[str, Any]:
+def signature(config: Config, classes: Sequence[Any] | None, positive: Any) -> dict[str, Any]:
     """The whole signature. `classes`: in the order of the probabilities, None for regression."""
     data = config.data
     chosen = features(config)
@@ -42,15 +42,20 @@ def signature(config: Config, classes: Sequence[Any] | None, positive: Any, mode
         "target": {"name": data.target, "type": data.columns[data.target].type},
         "classes": None if classes is None else [plain(c) for c in classes],
         "positive": None if positive is None else plain(positive),
-        "model": {"format": config.model.format, "trust": sorted(config.model.trust)},
-        "versions": versions(model_class),
+        "model": {
+            "estimator": config.model.estimator,
+            "format": config.model.format,
+            "trust": sorted(config.model.trust),
+        },
+        "versions": versions(config.model.estimator),
     }
 
 
-def versions(model_class: str) -> dict[str, str]:
-    """Python and the distributions that a saved model depends on; `model_class` is the estimator's dotted name."""
+def versions(estimator: str) -> dict[str, str]:
+    """Python and the distributions that a saved model depends on; `estimator` is its dotted class name."""
     found = {"python": platform.python_version()}
-    owners = importlib.metadata.packages_distributions().get(model_class.split(".")[0], [])
+    top = estimator.split(".")[0]
+    owners = [] if top == "sklearn" else importlib.metadata.packages_distributions().get(top, [])
     for name in [*_LIBRARIES, *owners]:
         try:
             found[name] = importlib.metadata.version(name)

@@ -1,0 +1,165 @@
+"""Train: fit the model on what `prepare` left, measure it, and save it with its signature, card and recorded
+requests."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from stages.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import console
+from stages.errors import ConfigError, DataError, GateError
+from stages.project import Project
+from stages.records.atomic import write_json
+from stages.records.digest import sha256_file
+from stages.records.result import Result
+from stages.records.stage import Stage, Work, carry_out, outputs_of, read_json
+
+if TYPE_CHECKING:
+    from stages.model.training import Trained
+
+#: What training reads of `prepare`.
+_PREPARED = ["train.parquet", "test.parquet"]
+
+#: Keys of `data` that training looks at; the rest has had its effect on the files.
+_DATA = ("target", "positive", "weight", "columns", "split", "key")
+
+
+def train(project: Project, verify_reproducible: bool = False) -> Result:
+    """Fit and save the model, unless nothing changed.
+
+    `verify_reproducible`: train once more and compare, also when the stage itself was skipped.
+
+    Raises:
+        ConfigError: the estimator, its parameters, the search or the preprocessing are wrong.
+        DataError: the model cannot be fitted on these data.
+        ArtefactError: there are no data, they do not match their record, or the model cannot be saved.
+        GateError: MOD_NOT_REPRODUCIBLE.
+    """
+    result = carry_out(project, describe(project), lambda out: _work(project, out))
+    if verify_reproducible:
+        _verify(project, result)
+    return result
+
+
+def describe(project: Project) -> Stage:
+    """What the model depends on: the data of both sides, and what the configuration says about them and the model."""
+    values = project.loaded.keyed("name", "task", "model", "card", "data")
+    values["data"] = {key: values["data"][key] for key in _DATA if key in values["data"]}
+    return Stage(
+        "train", values, project.loaded.recorded("task", "data", "model"), outputs_of(project, "prepare", _PREPARED)
+    )
+
+
+def _work(project: Project, out: Path) -> Work:
+    from stages.model import training
+
+    found = _fit(project, out)
+    write_json(out / "signature.json", found.signature)
+    write_json(out / "metrics.json", found.metrics)
+    write_json(out / "golden.json", _golden(project, out, found))
+    (out / "MODEL_CARD.md").write_text(_card(project, out, found), encoding="utf-8")
+    summary = {
+        "text": training.headline(found.metrics),
+        "estimator": project.config.model.estimator,
+        "rows": found.metrics["rows"],
+        "test": found.metrics["test"],
+        "predictions_sha256": found.predictions,
+    }
+    return Work(summary)
+
+
+def _fit(project: Project, out: Path) -> Trained:
+    from stages.model import search, training
+
+    model = project.config.model
+    with _located(project):
+        own = None if model.preprocess == "auto" else project.function(model.preprocess)
+        total = search.size(model.search) if model.search else None
+        with console.progress("train", total) as advance:
+            return training.train(project.config, project.folder("prepare"), out, own, advance)
+
+
+def _golden(project: Project, out: Path, found: Trained) -> dict[str, Any]:
+    """Recorded requests and answers, asked of the saved file as the service will ask it."""
+    import pyarrow.parquet as pq
+
+    from stages.model import persistence
+    from stages.serving import golden
+    from stages.serving.predictor import Predictor
+
+    columns = [feature["name"] for feature in found.signature["features"]]
+    table = pq.read_table(project.folder("prepare") / "test.parquet", columns=columns)
+    predictor = Predictor(persistence.load(out, found.signature), found.signature)
+    try:
+        return golden.record(found.signature, predictor.predict, table)
+    except ValueError as error:
+        what = f"no row of the test side can be recorded as a request: {error}"
+        raise DataError("MOD_GOLDEN", what, "look at the contract of the columns and at the model's answers") from error
+
+
+def _card(project: Project, out: Path, found: Trained) -> str:
+    from stages.model import card
+
+    prepared = project.folder("prepare")
+    profile = prepared / "profile.json"
+    model_file = found.signature["model"]["file"]
+    digests = {name: sha256_file(prepared / name).sha256 for name in _PREPARED} | {
+        model_file: found.signature["model"]["sha256"]
+    }
+    estimator = found.pipeline.steps[-1][1]
+    source = project.loaded.document.data["data"]["source"]
+    facts = card.Facts(
+        signature=found.signature,
+        metrics=found.metrics,
+        params=estimator.get_params(deep=False),
+        given=found.given,
+        preprocessing=card.steps(found.pipeline.steps[0][1]),
+        digests=digests,
+        source=source["sql"] if isinstance(source, dict) else str(source),
+        profile=read_json(profile) if profile.is_file() else {},
+    )
+    return card.card(project.config, facts)
+
+
+def _verify(project: Project, result: Result) -> None:
+    """Train once more and compare with the record.
+
+    Raises:
+        GateError: MOD_NOT_REPRODUCIBLE: the second model says something else about the test side.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        again = _fit(project, Path(folder))
+    recorded = result.outputs[again.signature["model"]["file"]]["sha256"]
+    if again.predictions != result.summary["predictions_sha256"]:
+        raise GateError(
+            "MOD_NOT_REPRODUCIBLE",
+            "training twice on the same data gave models that answer differently",
+            "seed everything that is random in your own code, and set n_jobs: 1",
+        )
+    same = "the same file" if recorded == again.signature["model"]["sha256"] else "a file that differs in its bytes"
+    console.log.info("reproducible: trained again, the same predictions from %s", same)
+
+
+@contextmanager
+def _located(project: Project) -> Iterator[None]:
+    """Put file and line before an error that names a key of the configuration."""
+    try:
+        yield
+    except ConfigError as error:
+        key, colon, rest = error.what.partition(": ")
+        path = tuple(key.split("."))
+        if not colon or path[0] not in ("model", "data"):
+            raise
+        raise ConfigError(error.code, f"{project.loaded.document.where(path)}: {rest}", error.todo) from error
