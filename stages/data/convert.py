@@ -7,7 +7,7 @@ returned by position and code, never raised, so that one pass sees every bad cel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -67,7 +67,7 @@ def convert(
     `decimal`: the decimal point of text. `zone`, `layout`: the time zone and strptime format of a datetime column.
     """
     scalar = _scalar(kind, decimal, zone, layout)
-    array = raw if isinstance(raw, pa.Array | pa.ChunkedArray) else _arrow(raw)
+    array = raw if isinstance(raw, pa.Array | pa.ChunkedArray) else one_type(raw, numbers=kind == "number")
     if array is None:
         return _store(raw, kind, zone, scalar)
     array = _plain(array)
@@ -91,12 +91,29 @@ def _scalar(kind: str, decimal: str, zone: ZoneInfo | None, layout: str | None) 
     return cells.boolean if kind == "boolean" else cells.text
 
 
-def _arrow(values: list[Any]) -> pa.Array | None:
-    """Python values as one arrow array; None when their types differ."""
+def one_type(values: Sequence[Any], *, numbers: bool = False) -> pa.Array | None:
+    """Python values as an arrow array; None when their types differ, because arrow would bring them to one silently.
+
+    `numbers`: integers and floats count as one type.
+    """
+    kinds = set(map(type, values)) - {type(None)}
+    if len(kinds) > 1 and not (numbers and kinds == {int, float}):
+        return None
     try:
-        return pa.array(values, from_pandas=True)
+        return pa.array(values, pa.float64() if len(kinds) > 1 else None, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
+
+
+def of_series(series: Any) -> Any:
+    """A column of a pandas frame: an arrow array, or a list where pandas holds Python objects; None for missing
+    values."""
+    if series.dtype != object:
+        try:
+            return pa.Array.from_pandas(series)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            pass  # periods, intervals: as objects, which the contract refuses one by one
+    return series.astype(object).where(series.notna(), None).tolist()
 
 
 def _plain(array: Any) -> pa.Array:
@@ -129,7 +146,7 @@ def _strings(array: pa.Array) -> pa.Array | None:
     return array if array.type == pa.string() else None
 
 
-def _holds(array: pa.Array, letters: bytes) -> bool:
+def holds(array: pa.Array, letters: bytes) -> bool:
     """Whether any of `letters` stands in the text of a string array (a scan of its buffer)."""
     if not len(array):
         return False
@@ -155,7 +172,7 @@ def _number(array: pa.Array, decimal: str) -> Converted | None:
     if strings is None:
         return Converted(pa.nulls(len(array), pa.float64())) if pa.types.is_null(kind) else None
     if decimal != ".":
-        if _holds(strings, b"."):
+        if holds(strings, b"."):
             return None
         strings = pc.replace_substring(strings, decimal, ".")
     try:
@@ -192,7 +209,7 @@ def _integer(array: pa.Array) -> Converted | None:
         except pa.ArrowInvalid:
             return None
     # Arrow reads 0x10 as sixteen, the contract does not.
-    if _holds(strings, b"xX"):
+    if holds(strings, b"xX"):
         return None
     try:
         return Converted(strings.cast(pa.int64()))

@@ -150,7 +150,8 @@ def chunks(
             yield from _read(path, name, options, wanted, state, size)
             break
         except pa.ArrowException as error:
-            _adapt(state, name, error)
+            if not _adapt(state, name, error):
+                break
         except UnicodeError as error:
             if state.lenient:
                 raise _encoding(name, options, error) from error
@@ -159,15 +160,21 @@ def chunks(
         _refuse_open_quote(path, name, options)
 
 
-def _adapt(state: _Reading, name: str, error: pa.ArrowException) -> None:
-    """What to do differently after arrow gave up; raises when there is nothing."""
+def _adapt(state: _Reading, name: str, error: pa.ArrowException) -> bool:
+    """Do something about it after arrow gave up, True to try again; False when there is nothing to read.
+
+    A block that is shorter than a line is a straddling object; one that is shorter than the header is an empty file.
+    """
     message = str(error)
-    if "straddl" in message and state.block < _LARGEST_BLOCK:
-        state.block *= 16
-    else:
-        raise DataError(
-            "DAT_FORMAT", f"{name}: not readable as CSV: {message}", "check data.read.sep and the file"
-        ) from error
+    empty = "mpty CSV file or block" in message
+    if (empty or "straddl" in message) and state.block < _LARGEST_BLOCK:
+        state.block = min(state.block * 16, _LARGEST_BLOCK)
+        return True
+    if empty:
+        return False
+    raise DataError(
+        "DAT_FORMAT", f"{name}: not readable as CSV: {message}", "check data.read.sep and the file"
+    ) from error
 
 
 def _read(

@@ -22,18 +22,15 @@ class Repeated(NamedTuple):
 
 
 def find(rows: Hashes, keys: Hashes | None) -> Repeated:
-    """Identical rows by `rows` (hashes over all listed columns), conflicts by `keys` (hashes over the key). Masks
-    of shape (n,)."""
-    identical = np.ones(len(rows), dtype=np.bool_)
-    identical[np.unique(rows, return_index=True)[1]] = False
-    conflict = np.zeros(len(rows), dtype=np.bool_)
-    if keys is not None:
-        first = np.flatnonzero(~identical)
-        conflict[first] = repeated(keys[first])
-    return Repeated(identical, conflict)
+    """Identical rows by `rows` (hashes over all listed columns), conflicts by `keys` (hashes over the key). Masks of
+    shape (n,). A copy of a row in conflict is in conflict too."""
+    first = np.zeros(len(rows), dtype=np.bool_)
+    first[np.unique(rows, return_index=True)[1]] = True
+    conflict = shared(keys, first) if keys is not None else np.zeros(len(rows), dtype=np.bool_)
+    return Repeated(~first & ~conflict, conflict)
 
 
-def repeated(values: Hashes) -> Mask:
-    """True for every value that stands more than once. Shape (n,)."""
-    _, of, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return counts[of] > 1
+def shared(values: Hashes, first: Mask) -> Mask:
+    """True for rows whose value stands in more than one of the rows that `first` marks. Shape (n,)."""
+    _, of = np.unique(values, return_inverse=True)
+    return np.bincount(of, weights=first, minlength=1)[of] > 1

@@ -162,13 +162,11 @@ class Intake:
         held, key = self._held, self._data.key
         whole = _joined(held.whole, np.uint64)
         found = duplicates.find(whole, _joined(held.keys, np.uint64) if key else None)
-        first = np.flatnonzero(~found.identical)
         refused: list[tuple[str, str, list[str], Mask]] = []
         if found.conflict.any():
             refused.append((", ".join(key or ()), "DAT_KEY_CONFLICT", list(key or ()), found.conflict))
         for name, hashes in held.unique.items():
-            again = np.zeros(len(whole), dtype=np.bool_)
-            again[first] = duplicates.repeated(_joined(hashes, np.uint64)[first])
+            again = duplicates.shared(_joined(hashes, np.uint64), ~found.identical)
             if again.any():
                 refused.append((name, "DAT_UNIQUE", [name], again))
         bad = np.zeros(len(whole), dtype=np.bool_)
@@ -177,7 +175,7 @@ class Intake:
         if refused:
             self._bad_rows += int(bad.sum())
             self._refuse(spool, quarantine, refused)
-        self._duplicates = int(found.identical.sum())
+        self._duplicates = int((found.identical & ~bad).sum())
         return ~found.identical & ~bad
 
     def _refuse(self, spool: Spool, quarantine: Quarantine, refused: list[tuple[str, str, list[str], Mask]]) -> None:
@@ -218,7 +216,7 @@ class Intake:
         if data.positive is not None and classes is not None and cells.canonical(data.positive) not in names:
             raise DataError(
                 "DAT_TARGET",
-                f"data.positive {data.positive!r} is no value of {data.target}; it has: {', '.join(sorted(names)[:10])}",
+                f"data.positive {data.positive!r} is no value of {data.target}; it has {', '.join(sorted(names)[:10])}",
                 "name one of them",
             )
         return test
@@ -249,8 +247,7 @@ class Intake:
         data, held = self._data, self._held
         keys = _joined(held.keys, np.uint64)[keep] if data.key else None
         groups = _joined(held.groups, np.uint64)[keep] if held.groups else None
-        train_columns = profile.columns(self._out / "train.parquet", data.columns)
-        test_columns = profile.columns(self._out / "test.parquet", data.columns)
+        sides = {s: profile.columns(self._out / f"{s}.parquet", data.columns) for s in ("train", "test")}
         classes = sorted(self._classes) if self._task == "classification" else None
         if classes is not None:
             codes = _joined(held.targets, np.int64)[keep]
@@ -272,9 +269,12 @@ class Intake:
             "split": {"by": self._by, "column": data.split.column, "share": data.split.test, "seed": data.split.seed},
             "leakage": profile.leakage(test, _joined(held.features, np.uint64)[keep], keys, groups),
             "classes": None if classes is None else self._class_counts(classes, keep, test),
-            "columns": {n: {"train": train_columns[n], "test": test_columns[n]} for n in data.columns},
+            "columns": {
+                n: {side: {k: v for k, v in of[n].items() if k != "levels"} for side, of in sides.items()}
+                for n in data.columns
+            },
         }
-        write_json(self._out / "schema.json", profile.schema(data.columns, data.target, train_columns, classes))
+        write_json(self._out / "schema.json", profile.schema(data.columns, data.target, sides["train"], classes))
         write_json(self._out / "profile.json", found)
         return found
 

@@ -71,14 +71,12 @@ def _moment(value: Any) -> str:
 
 
 def _counts(values: pa.ChunkedArray) -> dict[str, int]:
-    if pa.types.is_dictionary(values.type):
-        values = values.unify_dictionaries()
-    counts: dict[str, int] = {}
-    for chunk in values.chunks:
-        for item in chunk.value_counts().to_pylist():
-            if item["values"] is not None:
-                counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
-    return counts
+    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    array = encoded.unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # no chunk at all
+        return {}
+    counts = np.bincount(array.indices.drop_null().to_numpy(), minlength=len(array.dictionary)).tolist()
+    return {text: n for text, n in zip(array.dictionary.to_pylist(), counts, strict=True) if n}
 
 
 def schema(
@@ -103,7 +101,7 @@ def leakage(
 ) -> dict[str, Any]:
     """How much of the test side stands in the training side too. All arrays of shape (n,); None: there is no key,
     no group."""
-    again = int(np.isin(features[test], features[~test]).sum())
+    again = int(_stands_in(features[test], features[~test]).sum())
     return {
         "duplicate_feature_rows": again,
         "duplicate_feature_rows_share": again / int(test.sum()) if test.any() else 0.0,
@@ -113,4 +111,16 @@ def leakage(
 
 
 def _common(test: np.ndarray[Any, np.dtype[np.bool_]], hashes: Hashes) -> int:
-    return len(np.intersect1d(hashes[test], hashes[~test]))
+    held_out = np.sort(hashes[test])
+    first = np.concatenate([[True], held_out[1:] != held_out[:-1]]) if len(held_out) else np.empty(0, dtype=np.bool_)
+    return int(_stands_in(held_out[first], hashes[~test]).sum())
+
+
+def _stands_in(wanted: Hashes, among: Hashes) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """True where a value of `wanted` is one of `among`, by one sort: numpy's isin takes ten times as long here."""
+    if not len(among):
+        return np.zeros(len(wanted), dtype=np.bool_)
+    ordered = np.sort(among)
+    at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    found: np.ndarray[Any, np.dtype[np.bool_]] = ordered[at] == wanted
+    return found

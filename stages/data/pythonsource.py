@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from stages.data import snapshot as snapshots
+from stages.data.convert import of_series
 from stages.errors import DataError, MlciError
 from stages.project import Project
 
@@ -56,11 +57,4 @@ def _table(frame: Any, name: str) -> pa.Table:
         raise DataError(
             "DAT_HEADER", f"python:{name} gave the column {twice[0]!r} more than once", "name each column once"
         )
-    return snapshots.table({n: _values(frame.iloc[:, i]) for i, n in enumerate(names)}, f"python:{name}")
-
-
-def _values(series: pd.Series) -> Any:
-    try:
-        return pa.Array.from_pandas(series)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return [None if v is None or v is pd.NA or v != v else v for v in series.tolist()]
+    return snapshots.table({n: of_series(frame.iloc[:, i]) for i, n in enumerate(names)}, f"python:{name}")

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.convert import convert
+from stages.data.convert import convert, one_type
 from stages.errors import DataError
 from stages.records.atomic import disk_errors
 
@@ -27,16 +27,9 @@ def table(columns: Mapping[str, Any], shown: str) -> pa.Table:
     """
     arrays = []
     for name, values in columns.items():
-        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(values)
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else one_type(values, numbers=True)
         arrays.append(_text(values, name, shown) if array is None else array)
     return pa.table(arrays, names=list(columns))
-
-
-def _array(values: Any) -> pa.Array | None:
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return None
 
 
 def _text(values: Any, name: str, shown: str) -> pa.Array:

@@ -25,12 +25,11 @@ def by_hash(hashes: Hashes, share: float) -> Mask:
     With so few distinct hashes that one side would be empty, the lowest one goes to test or the highest to train.
     """
     test = hashing.share(hashes) < share
-    distinct = np.unique(hashes)
-    if len(distinct) > 1:
+    if len(hashes) and hashes.min() != hashes.max():
         if not test.any():
-            test = hashes == distinct[0]
+            test = hashes == hashes.min()
         elif test.all():
-            test = hashes < distinct[-1]
+            test = hashes < hashes.max()
     return test
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from stages.data.chunks import Chunk, Refusals
 from stages.data.contract import Contract
+from stages.data.convert import of_series
 from stages.data.rawframe import RawFrames
 from stages.data.reading import missing_columns
 from stages.errors import DataError
@@ -93,7 +94,7 @@ class Transform:
         if not found.index.is_unique or not found.index.isin(index).all():
             raise DataError(
                 "DAT_TRANSFORM",
-                f"{self._name} returned {len(found):,} rows for {len(index):,} with another index: which rows are they?",
+                f"{self._name} returned {len(found):,} rows for {len(index):,} with another index: which ones?",
                 "keep the index: drop rows with frame[mask] or dropna(), without reset_index(), merge() or explode()",
             )
         return found
@@ -119,7 +120,7 @@ class Transform:
             values = [v for v, stays in zip(one.values, there, strict=False) if stays]
             if values:
                 cells.append(Refusals(one.column, one.code, at[there], values))
-        return Chunk({n: _raw(found[n]) for n in wanted}, kept, lost, cells)
+        return Chunk({n: of_series(found[n]) for n in wanted}, kept, lost, cells)
 
     def _compare(self, whole: Chunk, part: Chunk, rows: npt.NDArray[np.int64]) -> None:
         """Refuse a function that answers otherwise for some rows when it sees them without the others."""
@@ -143,18 +144,3 @@ def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> bool:
     if pa.types.is_dictionary(left.type):
         left, right = left.cast(pa.string()), right.cast(pa.string())
     return bool(left.equals(right))
-
-
-def _raw(series: pd.Series) -> Any:
-    """A column of a frame for the contract: an arrow array, or Python values where types are mixed."""
-    try:
-        return pa.Array.from_pandas(series)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return [None if _missing(v) else v for v in series.tolist()]
-
-
-def _missing(value: Any) -> bool:
-    try:
-        return bool(pd.isna(value))
-    except (TypeError, ValueError):
-        return False

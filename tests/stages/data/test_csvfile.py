@@ -1,0 +1,166 @@
+"""CSV files as they come: encodings, quotes, ragged rows, long lines; in chunks of any size."""
+
+import gzip
+import io
+import zipfile
+
+import pytest
+
+from stages.config.schema import ReadOptions
+from stages.data import csvfile
+from stages.errors import DataError
+
+NASTY = (
+    'id,name,note\r\n1,plain,x\r\n2,"a, b","two\r\nlines"\r\n\r\n3,"say ""hi""",\r\n4,short\r\n5,too,many,cells\r\n6,NA,"NA"\r\n'
+    '7,5" pipe,é€\r\n8, padded ,"' + "long " * 300 + '"\r\n9,last,no line end'
+)
+
+
+def read(path, columns=None, size=csvfile.SIZE, **options):
+    """Rows as dicts by number, and lost rows."""
+    rows, lost, cells = {}, {}, []
+    for chunk in csvfile.chunks(path, path.name, ReadOptions(**options), columns, size):
+        for place, number in enumerate(chunk.rows.tolist()):
+            rows[number] = {name: array[place].as_py() for name, array in chunk.columns.items()}
+        for one in chunk.lost:
+            lost |= dict(zip(one.rows.tolist(), one.values, strict=True))
+        for one in chunk.cells:
+            cells += [(int(chunk.rows[at]), one.column, one.code) for at in one.rows]
+    return rows, lost, cells
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content: bytes, name="data.csv"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("size", [16, 50, 700, 1 << 22])
+def test_nasty_lines_in_chunks_of_any_size(file, size):
+    rows, lost, _ = read(file(NASTY.encode()), size=size)
+    assert {n: r["name"] for n, r in rows.items()} == {
+        1: "plain", 2: "a, b", 3: 'say "hi"', 6: None, 7: '5" pipe', 8: " padded ", 9: "last"
+    }  # fmt: skip
+    assert rows[2]["note"] == "two\r\nlines"
+    assert rows[3]["note"] is None
+    assert rows[6]["note"] is None
+    assert rows[8]["note"] == "long " * 300
+    assert lost == {4: "4,short", 5: "5,too,many,cells"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [
+        ("utf-8", "utf-8"),
+        ("utf-8-sig", "utf-8"),
+        ("utf-8-sig", "utf-8-sig"),
+        ("utf-16", "utf-16"),
+        ("utf-16-le", "utf-16-le"),
+        ("cp1252", "cp1252"),
+        ("cp1252", "windows-1252"),
+    ],
+)
+@pytest.mark.parametrize("size", [64, 1 << 22])
+def test_encodings(file, encoding, declared, size):
+    rows, lost, _ = read(file(NASTY.encode(encoding)), size=size, encoding=declared)
+    assert list(rows[1]) == ["id", "name", "note"]
+    assert rows[7]["note"] == "é€"
+    assert len(lost) == 2
+
+
+@pytest.mark.parametrize("pack", ["gz", "zip", "two gzip members"])
+def test_packed_files(file, tmp_path, pack):
+    content = NASTY.encode()
+    if pack == "zip":
+        path = tmp_path / "data.csv.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("inside/data.csv", content)
+            archive.writestr("__MACOSX/data.csv", b"resource fork")
+    else:
+        parts = [content] if pack == "gz" else [content[:30], content[30:]]
+        path = file(b"".join(map(gzip.compress, parts)), "data.csv.gz")
+    assert read(path) == read(file(content))
+
+
+def test_undecodable_cells_are_refused_one_by_one_from_where_they_stand(file):
+    content = b"a,b\nx,1\n\xff\xfe,2\ny,3\n\xe9,4,5\n" + "é,6\n".encode()
+    for size in (8, 1 << 22):
+        rows, lost, cells = read(file(content), size=size)
+        assert cells == [(2, "a", "DAT_TEXT")]
+        assert [r["a"] for r in rows.values()] == ["x", None, "y", "é"]
+        assert list(lost) == [4]
+    _, _, cells = read(file(b"a,b\nx,1\n\x81,2\n"), encoding="cp1252")
+    assert cells == [(2, "a", "DAT_TEXT")]
+
+
+def test_separators_missing_values_and_single_columns(file):
+    rows, _, _ = read(file(b"a;b\n1,5;-999\n"), sep=";", decimal=",", na_values=[-999])
+    assert rows == {1: {"a": "1,5", "b": None}}
+    assert read(file(b"a\n1\n\n2\n"))[0] == {1: {"a": "1"}, 2: {"a": "2"}}
+    assert read(file(b"\n\na,b\n1,2\n"))[0] == {1: {"a": "1", "b": "2"}}
+    assert read(file(b"a\tb\n1\t2"), sep="\t")[0] == {1: {"a": "1", "b": "2"}}
+    assert read(file(b"a,b\r1,2\r3,4\r"))[0] == {1: {"a": "1", "b": "2"}, 2: {"a": "3", "b": "4"}}
+    assert read(file(b"a,,\n1,2,3\n"))[0] == {1: {"a": "1"}}
+
+
+def test_only_wanted_columns_are_made(file):
+    assert read(file(b"a,b,c\n1,2,3\n"), ["c", "a", "not there"])[0] == {1: {"c": "3", "a": "1"}}
+
+
+def test_header_only_is_no_row(file):
+    assert read(file(b"a,b\n")) == ({}, {}, [])
+    assert read(file(b"a,b")) == ({}, {}, [])
+    assert read(file(b"a,b\n1\n2,3,4\n"))[1] == {1: "1", 2: "2,3,4"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (b"", "DAT_EMPTY", "empty"),
+        (b"\n\n", "DAT_EMPTY", "blank"),
+        (b"a,b,a\n1,2,3\n", "DAT_HEADER", "'a'"),
+        ("a,b\n1,2\n".encode("utf-16"), "DAT_ENCODING", "UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "DAT_ENCODING", "NUL"),
+        (b"\xe9,b\n1,2\n", "DAT_ENCODING", "utf-8"),
+        (b'a,b\n1,"x\n2,y\n3,z\n', "DAT_FORMAT", "row 1 is never closed"),
+        (b'a,b\n1,2\n3,"x,y\n3,z\n', "DAT_FORMAT", "row 2 is never closed"),
+    ],
+)
+def test_refused_files(file, content, code, said):
+    with pytest.raises(DataError) as error:
+        read(file(content), ["a"])
+    assert error.value.code == code
+    assert said in error.value.what
+
+
+@pytest.mark.parametrize("name", ["data.csv.gz", "data.csv.zip"])
+def test_damaged_archives(file, name):
+    packed = io.BytesIO()
+    if name.endswith("gz"):
+        packed.write(gzip.compress(b"a,b\n" + b"1,2\n" * 10000)[:-20])
+    else:
+        packed.write(b"no zip at all")
+    with pytest.raises(DataError) as error:
+        read(file(packed.getvalue(), name))
+    assert error.value.code == "DAT_FORMAT"
+
+
+def test_a_zip_holds_one_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "two.csv.zip", "w") as archive:
+        archive.writestr("a.csv", "a\n1\n")
+        archive.writestr("b.csv", "a\n1\n")
+    with pytest.raises(DataError, match="holds 2 files"):
+        read(tmp_path / "two.csv.zip")
+
+
+def test_a_thousand_columns(file):
+    names = [f"c{i}" for i in range(1000)]
+    content = ",".join(names) + "\n" + "\n".join(",".join(str(r * 1000 + i) for i in range(1000)) for r in range(50))
+    rows, lost, _ = read(file(content.encode()), names[::-1], size=100_000)
+    assert not lost
+    assert rows[50]["c7"] == "49007"
+    assert list(rows[1]) == names[::-1]
