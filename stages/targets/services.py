@@ -53,10 +53,12 @@ class Process:
 
     def alive(self) -> bool:
         """Whether it still runs; one that ended and was not collected yet does not."""
-        child = _children.get(self.pid)
-        if child is not None and child.poll() is not None:
-            del _children[self.pid]
-        return _start_time(self.pid) == self.started
+        if _start_time(self.pid) == self.started:
+            return True
+        child = _children.pop(self.pid, None)
+        if child is not None:
+            child.wait()  # it has ended; collecting it leaves no zombie
+        return False
 
     def state(self) -> Mapping[str, Any] | None:
         """What it says it does; None before it says anything, or when its file is gone."""
