@@ -23,8 +23,9 @@ from stages.errors import ConfigError, DataError, GateError
 from stages.project import Project
 from stages.records.atomic import write_json
 from stages.records.digest import sha256_file
+from stages.records.jsonfile import read_json
 from stages.records.result import Result
-from stages.records.stage import Stage, Work, carry_out, outputs_of, read_json
+from stages.records.stage import Stage, Work, carry_out, outputs_of
 
 if TYPE_CHECKING:
     from stages.model.training import Trained

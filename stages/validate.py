@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from stages.errors import ArtefactError, GateError
 from stages.project import Project
+from stages.records.jsonfile import read_json
 from stages.records.result import Result
-from stages.records.stage import Stage, Work, carry_out, outputs_of, read_json, same_chain
+from stages.records.stage import Stage, Work, carry_out, outputs_of, same_chain
 
 if TYPE_CHECKING:
     from stages.gate.outcome import Outcome

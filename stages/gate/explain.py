@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import UsageError
-from stages.records.stage import read_json
+from stages.records.jsonfile import read_json
 
 #: Family of rules → how they decide, in a line or two. docs/gate.md says it at length.
 HOW = {

@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.config.problems import nearest
 from stages.errors import ConfigError
 from stages.model import scores
 
@@ -131,6 +130,8 @@ def get(name: str) -> Metric:
     if name.startswith("neg_") and inner is not None and not inner.greater_is_better:
         function = inner.function
         return Metric(name, inner.kinds, inner.needs, True, lambda truth, answer: -function(truth, answer))
+    from stages.config.problems import nearest  # a service, which has no pydantic, comes by here too
+
     raise ConfigError("CFG_METRIC", f"there is no metric {name!r}", nearest(name, known()))
 
 

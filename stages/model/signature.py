@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.config import Config
+if TYPE_CHECKING:
+    from stages.config import Config
 
 #: Keys of a column's contract that a service checks, copied when they are set.
 _CONTRACT = ("min", "max", "values", "pattern", "timezone", "format")

@@ -4,7 +4,6 @@ whole."""
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import os
 import resource
@@ -192,13 +191,3 @@ def peak_rss_bytes() -> int:
     """Largest resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def read_json(path: Path) -> Any:
-    """JSON of a stage's file. Raises: ArtefactError: MOD_RECORD when it is missing or not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            "MOD_RECORD", f"{path}: cannot be read: {error}", "run the stage that writes it again"
-        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.errors import ArtefactError
-from stages.records.stage import read_json
+from stages.records.jsonfile import read_json
 from stages.serving.decode import Decoded, Decoder
 
 Columns = Mapping[str, Sequence[Any]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.records.digest import sha256_file
-from stages.records.stage import read_json
+from stages.records.jsonfile import read_json
 from stages.serving.app import About, Service
 from stages.serving.limits import Limits
 from stages.serving.predictor import Predictor

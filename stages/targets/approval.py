@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from stages.errors import ArtefactError, GateError, MlciError, UsageError
 from stages.project import Project
 from stages.records import result
-from stages.records.stage import outputs_of, read_json
+from stages.records.jsonfile import read_json
+from stages.records.stage import outputs_of
 from stages.store import model_digest
 
 

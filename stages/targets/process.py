@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.records.stage import read_json
+from stages.records.jsonfile import read_json
 from stages.targets import proof, services
 from stages.targets.base import Serving, Version
 from stages.targets.client import Client
