@@ -9,7 +9,7 @@ from stages.answer import Answer
 from stages.errors import MlciError, UsageError
 from stages.project import Project
 from stages.records import freshness, result
-from stages.records.stage import Stage
+from stages.records.stage import Stage, outputs_of
 
 STAGES = ("prepare", "train", "test", "validate", "deploy")
 
@@ -58,5 +58,6 @@ def rule(project: Project, name: str) -> Answer:
     """How a rule of the last verdict was decided. Raises: UsageError, ArtefactError: no verdict yet, no such rule."""
     from stages.gate.explain import explain
 
+    outputs_of(project, "validate", ["gate.json"])
     lines = explain(project.folder("validate"), name)
     return Answer(lines, {"rule": name, "lines": lines})

@@ -67,9 +67,9 @@ class Said:
 class Repository:
     """A model repository in `folder` and the command line in it."""
 
-    def __init__(self, folder, capsys, monkeypatch):
+    def __init__(self, folder, capfd, monkeypatch):
         self.folder = folder
-        self._capsys = capsys
+        self._capfd = capfd
         self._monkeypatch = monkeypatch
         self.write("ml.yaml", ML)
         self.write("data.csv", csv(rows()))
@@ -87,9 +87,9 @@ class Repository:
 
     def run(self, *words):
         self._monkeypatch.chdir(self.folder)
-        self._capsys.readouterr()
+        self._capfd.readouterr()
         exit_code = cli.main([*words, "--json"])
-        out, err = self._capsys.readouterr()
+        out, err = self._capfd.readouterr()
         return Said(exit_code, json.loads(out.strip().splitlines()[-1]), err)
 
     def process(self, *words, **options):
@@ -101,12 +101,12 @@ class Repository:
 
 
 @pytest.fixture
-def repository(tmp_path, capsys, monkeypatch):
+def repository(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     folder = tmp_path / "houses"
     folder.mkdir()
     before = set(sys.modules)
-    yield Repository(folder, capsys, monkeypatch)
+    yield Repository(folder, capfd, monkeypatch)
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
         if file and Path(file).is_relative_to(folder):
