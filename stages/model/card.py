@@ -141,7 +141,7 @@ def _allowed(feature: Mapping[str, Any]) -> str:
 
 def _estimator(config: Config, facts: Facts) -> str:
     rows = [
-        (f"`{_code(name)}`", f"`{_code(value)}`", "set" if name in facts.given else "default")
+        (f"`{_code(name)}`", f"`{_code(value)}`", _source(name, facts.given, config.model.seed, value))
         for name, value in sorted(facts.params.items())
     ]
     lines = ["## Estimator", "", f"`{_code(config.model.estimator)}`, seed {config.model.seed}.", ""]
@@ -151,7 +151,13 @@ def _estimator(config: Config, facts: Facts) -> str:
         ended = ", ended by its time budget" if search["stopped"] == "budget" else ""
         tried = f"{search['evaluated']} of {search['candidates']} candidates, {search['folds']} folds{ended}"
         lines += [f"Chosen by {search['method']} search for {text(search['metric'])}: {tried}.", ""]
-    return "\n".join(lines) + _table(("parameter", "value", "source"), rows)
+    return "\n".join([*lines, _table(("parameter", "value", "source"), rows)])
+
+
+def _source(name: str, given: Sequence[str], seed: int, value: Any) -> str:
+    if name in given or f"estimator__{name}" in given:
+        return "set"
+    return "seed" if name in ("random_state", "random_seed") and value == seed else "default"
 
 
 def _evaluation(facts: Facts) -> str:
@@ -160,15 +166,13 @@ def _evaluation(facts: Facts) -> str:
     spread = (found.get("cv") or {}).get("std") or {}
     rows = []
     for name in dict.fromkeys([*found["test"], *found["absent"].get("test", {})]):
-        row = [text(name), _number(found["test"].get(name)), _number(found["train"].get(name))]
+        row = [f"`{_code(name)}`", _number(found["test"].get(name)), _number(found["train"].get(name))]
         if cv:
             row.append(f"{_number(cv.get(name))} ± {_number(spread.get(name))}" if name in cv else "–")
         rows.append(tuple(row))
     head = ("metric", "test rows", "training rows", *(["cross-validation"] if cv else []))
-    notes = [f"- {text(name)}: {text(why)}" for name, why in found["absent"].get("test", {}).items()]
-    return "\n\n".join(
-        ["## Evaluation", _table(head, rows), *(["Not computed:\n" + "\n".join(notes)] if notes else [])]
-    )
+    notes = [f"- `{_code(name)}`: {text(why)}" for name, why in found["absent"].get("test", {}).items()]
+    return "\n\n".join(["## Evaluation", _table(head, rows), *(["Not computed:", "\n".join(notes)] if notes else [])])
 
 
 def _use(config: Config, facts: Facts) -> str:

@@ -9,7 +9,6 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from stages.config.problems import nearest
 from stages.errors import ConfigError
 from stages.model.families import NESTED
 
@@ -81,6 +80,11 @@ def _instance(dotted: str, params: Mapping[str, Any], key: str) -> Any:
                 raise _error(f"{key}.params", f"{cls.__name__} has no parameter {name!r}", nearest_name(name, known))
     try:
         estimator = cls(**own)
+        inner = estimator.get_params() if deeper else {}
+        for name in deeper:
+            if name not in inner:
+                todo = nearest_name(name, [n for n in inner if "__" in n])
+                raise _error(f"{key}.params", f"{cls.__name__} has no parameter {name!r}", todo)
         if deeper:
             estimator.set_params(**deeper)
         validate = getattr(estimator, "_validate_params", None)
@@ -170,6 +174,8 @@ def _module(module_name: str, dotted: str, key: str) -> Any:
         names = [m.name for m in pkgutil.iter_modules(getattr(parent, "__path__", [])) if not m.name.startswith("_")]
         word = missing.rpartition(".")[2]
         elsewhere = _elsewhere(dotted.rpartition(".")[2]) if top == "sklearn" else None
+        from stages.config.problems import nearest  # a service, which has no pydantic, comes by here too
+
         todo = f"it is {elsewhere}" if elsewhere else nearest(word, names)
         raise _error(key, f"{dotted}: there is no module {missing!r}", todo) from None
     except Exception as error:  # the module may be the user's own and raise anything

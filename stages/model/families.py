@@ -89,10 +89,14 @@ def single_threaded(model: Any) -> None:
                 visit(item)
         elif isinstance(part, dict):
             visit(list(part.values()))
-        elif hasattr(part, "get_params") and not inspect.isclass(part):
-            if getattr(part, "n_jobs", None) not in (None, 1):
+        elif hasattr(part, "__dict__") and not (
+            inspect.isclass(part) or inspect.isroutine(part) or inspect.ismodule(part)
+        ):
+            # Some parts that hold estimators are none themselves, such as those of CalibratedClassifierCV.
+            held = vars(part)
+            if held.get("n_jobs") not in (None, 1):
                 part.n_jobs = 1
-            visit(list(vars(part).values()))
+            visit(list(held.values()))
 
     visit(model)
 
