@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.errors import ArtefactError
 from stages.records.jsonfile import read_json
 from stages.serving.decode import Decoded, Decoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -63,31 +67,44 @@ class Predictor:
         Raises:
             RowsRefused: the model fails for some of the rows or gives them no finite answer.
         """
-        rows = len(next(iter(columns.values()), ()))
-        if rows == 0:
+        if not len(next(iter(columns.values()), ())):
             return Answers([], None if self.signature.get("classes") is None else [])
+        from stages.model.frames import frame_from_lists
+
+        return self._answer(frame_from_lists(columns, self.signature["features"]))
+
+    def predict_table(self, table: pa.Table) -> Answers:
+        """Answer the rows of an arrow table with contract types, as `prepare` leaves them.
+
+        Raises:
+            RowsRefused: as `predict`.
+        """
+        from stages.model.frames import frame
+
+        return self._answer(frame(table, self.signature["features"]))
+
+    def _answer(self, rows: pd.DataFrame) -> Answers:
         try:
-            return self._answer(columns)
+            return self._ask(rows)
         except Exception as error:
-            refused = self._failing(columns, rows) if _blames_rows(error) else []
+            refused = self._failing(rows) if _blames_rows(error) else []
             if not refused:
                 raise
             raise RowsRefused(refused) from error
 
-    def _answer(self, columns: Columns) -> Answers:
+    def _ask(self, rows: pd.DataFrame) -> Answers:
         from stages.model.answers import answers
-        from stages.model.frames import frame_from_lists
 
-        return Answers(*answers(self.pipeline, frame_from_lists(columns, self.signature["features"]), self.signature))
+        return Answers(*answers(self.pipeline, rows, self.signature))
 
-    def _failing(self, columns: Columns, rows: int) -> list[int]:
+    def _failing(self, rows: pd.DataFrame) -> list[int]:
         """Rows at which prediction fails, found by halving; at most ten."""
         failing: list[int] = []
-        parts = [(0, rows)]
+        parts = [(0, len(rows))]
         while parts and len(failing) < 10:
             start, end = parts.pop()
             try:
-                self._answer({name: values[start:end] for name, values in columns.items()})
+                self._ask(rows.iloc[start:end].reset_index(drop=True))
             except Exception as error:
                 if not _blames_rows(error):
                     raise

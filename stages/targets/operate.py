@@ -11,6 +11,7 @@ import stages
 from stages.errors import ArtefactError
 from stages.project import Project
 from stages.records.stage import outputs_of
+from stages.serving.predictor import Predictor
 from stages.store.base import find
 from stages.store.version import CODE
 from stages.targets.environment import Environment, store_of
@@ -53,6 +54,18 @@ def candidate(project: Project) -> Model:
     """The model in `.mlci/train`, checked against its record. Raises: ArtefactError: MOD_NOT_TRAINED, MOD_RECORD."""
     outputs_of(project, "train")
     return Model(project.folder("train"), project.root, None)
+
+
+def predictor(project: Project, env: str | None = None, version: str | None = None) -> Predictor:
+    """The model that `model` names, loaded into this process.
+
+    Raises:
+        UsageError, ArtefactError: as `model`; the file cannot be loaded.
+    """
+    named = model(project, env, version)
+    if named.code is not None and str(named.code) not in sys.path:
+        sys.path.insert(1, str(named.code))  # before the repository's own, which may have moved on
+    return Predictor.load(named.folder)
 
 
 def status(project: Project, env: str | None = None) -> list[dict[str, Any]]:

@@ -296,12 +296,13 @@ def test_a_deadline_is_kept_and_the_next_request_served(serve: Callable[..., Any
 class Faulty(Predictor):
     """A model that fails for one value, and for another is broken."""
 
-    def _answer(self, columns: Any) -> Answers:
-        if 13.0 in columns["delay"]:
-            raise ValueError(f"cannot take {columns['carrier']}")
-        if 14.0 in columns["delay"]:
-            raise KeyError(f"cannot take {columns['carrier']}")
-        return Answers([1.0] * len(columns["delay"]), None)
+    def _ask(self, rows: Any) -> Answers:
+        delays = rows["delay"].tolist()
+        if 13.0 in delays:
+            raise ValueError(f"cannot take {rows['carrier'].tolist()}")
+        if 14.0 in delays:
+            raise KeyError(f"cannot take {rows['carrier'].tolist()}")
+        return Answers([1.0] * len(delays), None)
 
 
 def test_rows_that_the_model_cannot_answer_are_named(serve: Callable[..., Any], predictor: Predictor) -> None:

@@ -1,0 +1,137 @@
+"""Files scored row by row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from stages.config.schema import ReadOptions
+from stages.errors import DataError, UsageError
+from stages.serving.batch import Scored, score
+from stages.serving.predictor import Predictor
+from tests.stages import modelkit
+
+HEAD = "delay,seats,carrier,origin,windy,when,late,unlisted"
+LINES = [
+    "1.5,100,AA,JFK,true,2024-06-01T12:00:00,true,x",
+    "500,100,BB,1,,2024-06-01T12:00:00,,",
+    "oops,0,AA,XYZ,true,2024-06-01T12:00:00,false,x",
+    ",7,AA,LGA,false,2024-06-01T12:00:00+02:00,,",
+    "1,7,AA,JFK,true,2024-03-31T02:30:00,,",
+]
+READ = ReadOptions()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([HEAD, *LINES]) + "\n")
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".csv":
+        return list(csv.DictReader(path.read_text().splitlines()))
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    return pq.read_table(path).to_pylist()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_as_many_rows_out_as_in_in_their_order(predictor: Predictor, file: Path, suffix: str) -> None:
+    out = file.with_name(f"out.{suffix}")
+    assert score(predictor, file, out, READ) == Scored(5, 2)
+    rows = rows_of(out)
+    assert list(rows[0]) == ["prediction", "probability_false", "probability_true", "error"]
+    predictions = {"csv": ["false", "true", "", "false", ""]}.get(suffix, [False, True, None, False, None])
+    assert [row["prediction"] for row in rows] == predictions
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False, True]
+    for code in ("delay: DAT_TYPE", "seats: DAT_MIN", "origin: DAT_VALUES"):
+        assert code in rows[2]["error"]
+    assert "DAT_TIME_GAP" in rows[4]["error"]
+    assert float(rows[1]["probability_true"]) + float(rows[1]["probability_false"]) == pytest.approx(1)
+    assert not rows[2]["probability_true"]
+    assert [p.name for p in file.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_files_and_requests_get_the_same_answers(predictor: Predictor, tmp_path: Path) -> None:
+    table = modelkit.table(200, seed=5)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert score(predictor, tmp_path / "rows.parquet", tmp_path / "out.parquet", READ) == Scored(200, 0)
+    asked = [
+        {k: v.isoformat() if k == "when" else v for k, v in row.items() if k != "late"} for row in table.to_pylist()
+    ]
+    predictions, probabilities = predictor.predict(predictor.decode(asked).columns)
+    scored = pq.read_table(tmp_path / "out.parquet")
+    assert scored["prediction"].to_pylist() == predictions
+    assert probabilities is not None
+    assert scored["probability_true"].to_pylist() == pytest.approx([p["true"] for p in probabilities], abs=1e-12)
+
+
+def test_only_refused_rows_are_an_error_with_the_reasons_left_behind(predictor: Predictor, file: Path) -> None:
+    file.write_text("\n".join([HEAD, LINES[2], LINES[4]]) + "\n")
+    out = file.with_name("out.csv")
+    with pytest.raises(DataError) as refused:
+        score(predictor, file, out, READ)
+    assert refused.value.code == "DAT_ALL_REFUSED"
+    assert len(rows_of(out)) == 2
+
+
+def test_rows_that_the_model_refuses_have_an_error(predictor: Predictor, file: Path) -> None:
+    class Moody(Predictor):
+        def _ask(self, rows: Any) -> Any:
+            if 500.0 in rows["delay"].tolist():
+                raise ValueError("no")
+            return super()._ask(rows)
+
+    out = file.with_name("out.jsonl")
+    assert score(Moody(predictor.pipeline, predictor.signature), file, out, READ) == Scored(5, 3)
+    assert rows_of(out)[1]["error"].startswith("MOD_NO_ANSWER")
+    assert rows_of(out)[0]["prediction"] is False
+
+
+def test_a_failure_leaves_no_file(predictor: Predictor, file: Path) -> None:
+    file.write_text("seats,carrier\n1,AA\n")
+    out = file.with_name("out.csv")
+    out.write_text("what was there")
+    with pytest.raises(DataError) as refused:
+        score(predictor, file, out, READ)
+    assert refused.value.code == "DAT_COLUMN_MISSING"
+    assert out.read_text() == "what was there"
+    assert sorted(p.name for p in file.parent.iterdir()) == ["out.csv", "rows.csv"]
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out", "nowhere/out.csv", "rows.csv"])
+def test_outputs_that_cannot_be(predictor: Predictor, file: Path, name: str) -> None:
+    before = file.read_text()
+    with pytest.raises(UsageError):
+        score(predictor, file, file.parent / name, READ)
+    assert file.read_text() == before
+
+
+def test_standard_output_is_csv(model_folder: Path, file: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from stages.config.schema import ReadOptions\n"
+        "from stages.serving.batch import score; from stages.serving.predictor import Predictor\n"
+        "score(Predictor.load(Path(sys.argv[1])), Path(sys.argv[2]), None, ReadOptions()); print('after')"
+    )
+    root = str(Path(__file__).resolve().parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model_folder), str(file)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "prediction,probability_false,probability_true,error"
+    assert len(lines) == 7
+    assert lines[-1] == "after"
