@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from jenkins_admin import credentials, marker, patch, xmltree
+from jenkins_admin import credentials, patch, xmltree
 from jenkins_admin.canonical import canonical
 from jenkins_admin.connection import JenkinsError
 from jenkins_admin.diff import differences
@@ -86,14 +86,14 @@ class _Run:
         self.server, self.settings, self.report = server, settings, report
         self.done: list[Action] = []
         self.failed: list[tuple[Action, MlciError]] = []
-        self.stopped = False
+        self.stopped = self.stopped_by_caller = False
         self._lock = threading.Lock()
 
     def group(self, actions: list[Action]) -> None:
         with ThreadPoolExecutor(min(self.settings.server.workers, len(actions))) as pool:
             futures = [pool.submit(self._one, action) for action in actions]
             try:
-                for future in futures:
+                for future in as_completed(futures):
                     future.result()
             except BaseException:
                 self.stopped = True
@@ -119,8 +119,12 @@ class _Run:
                 self.failed.append((action, error))
                 if error.code in _HOPELESS:
                     self.stopped = True
-            if self.report is not None:
-                self.report(action, error)
+            if self.report is not None and not self.stopped_by_caller:
+                try:
+                    self.report(action, error)
+                except BaseException:
+                    self.stopped = self.stopped_by_caller = True
+                    raise
 
     def _act(self, action: Action) -> None:
         if action.verb == "refuse":
@@ -155,9 +159,7 @@ class _Run:
 
     def _drop_library(self, action: Action) -> None:
         folder, _, name = action.path.rpartition("/")
-        extra = {"library": self.settings.library.name} if self.settings.library else {}
-        sign = marker.Marker(self.settings.signature, extra=extra)
-        self._write_folder(folder, lambda live: patch.signed_folder(patch.without_library(live, name), sign))
+        self._write_folder(folder, lambda live: patch.without_library(live, name, self.settings.signature))
 
     def _write_folder(self, path: str, change: Callable[[ET.Element], ET.Element]) -> None:
         text = self.server.config(path)

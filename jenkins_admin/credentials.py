@@ -105,7 +105,7 @@ def changes(credential: Credential, live_xml: str, owner: str) -> list[Change]:
         wanted.append(element("username", credential.username))
     found = differences(_public(live), _public(wanted))
     description = decoded(live.findtext("description"))
-    text = marker.without(description, owner)
+    text = marker.text_of(description)
     if text != credential.description.strip():
         found.append(Change("description", "change", text, credential.description.strip()))
     sign = marker.of_owner(description, owner)

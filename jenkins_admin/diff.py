@@ -56,14 +56,21 @@ def _compare(live: Node, wanted: Node, path: str) -> list[Change]:
         here = _join(path, key[0])
         before, after = old.get(key), new.get(key)
         if before is None and after is not None:
-            found.append(Change(here, "add", "", _shown(after)))
+            found.append(_only(here, "add", after))
         elif after is None and before is not None:
-            found.append(Change(here, "remove", _shown(before), ""))
+            found.append(_only(here, "remove", before))
         elif before is not None and after is not None:
             found += _compare(before, after, here)
     if live.tag in _ORDERED and [k for k in old if k in new] != [k for k in new if k in old]:
         found.append(Change(path, "order", ", ".join(k[0] for k in old), ", ".join(k[0] for k in new)))
     return found
+
+
+def _only(path: str, kind: Literal["add", "remove"], node: Node) -> Change:
+    """Something that only one side has. A flag that is on and one that is not there are on and off."""
+    if node.text == "true" and not is_item(node.tag):
+        return Change(path, "change", *(("false", "true") if kind == "add" else ("true", "false")))
+    return Change(path, kind, *(("", _shown(node)) if kind == "add" else (_shown(node), "")))
 
 
 def _changed(path: str, live: Node, wanted: Node) -> Change:

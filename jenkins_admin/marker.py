@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
 
 SCHEMA = 1
 _MARKER = re.compile(r"\[mlci-admin ((?:[a-z]+=[^\s\]]*\s?)+)\]")
@@ -16,7 +17,7 @@ _MARKER = re.compile(r"\[mlci-admin ((?:[a-z]+=[^\s\]]*\s?)+)\]")
 
 @dataclass(frozen=True)
 class Marker:
-    """Who made something. `extra` holds further words: the library of a folder, the fingerprint of a secret."""
+    """Who made something. `extra` holds further words: the libraries of a folder, the fingerprint of a secret."""
 
     owner: str
     schema: int = SCHEMA
@@ -25,6 +26,17 @@ class Marker:
     def __str__(self) -> str:
         words = {"schema": str(self.schema), "owner": self.owner, **self.extra}
         return f"[mlci-admin {' '.join(f'{key}={value}' for key, value in words.items())}]"
+
+    @property
+    def libraries(self) -> list[str]:
+        """The libraries that the owner once put into the folder."""
+        return [unquote(name) for name in self.extra.get("library", "").split(",") if name]
+
+    def with_libraries(self, names: list[str]) -> Marker:
+        """The same marker, naming these libraries."""
+        kept = {key: value for key, value in self.extra.items() if key != "library"}
+        named = {"library": ",".join(quote(name, safe="") for name in dict.fromkeys(names))} if names else {}
+        return Marker(self.owner, self.schema, kept | named)
 
 
 def find(description: str) -> list[Marker]:
@@ -42,16 +54,19 @@ def of_owner(description: str, owner: str) -> Marker | None:
     return next((marker for marker in find(description) if marker.owner == owner), None)
 
 
-def without(description: str, owner: str) -> str:
-    """The description as a person wrote it, keeping the markers of other owners."""
-
-    def drop(match: re.Match[str]) -> str:
-        return "" if any(marker.owner == owner for marker in find(match.group())) else match.group()
-
-    return _MARKER.sub(drop, description).strip()
+def text_of(description: str) -> str:
+    """The description as a person wrote it, without any marker."""
+    return _MARKER.sub("", description).strip()
 
 
-def signed(description: str, marker: Marker, separator: str = "\n\n") -> str:
-    """`description` with the marker behind it."""
-    text = description.strip()
-    return f"{text}{separator}{marker}" if text else str(marker)
+def signed(text: str, *markers: Marker, separator: str = "\n\n") -> str:
+    """`text` with the markers behind it, each on a line of its own."""
+    signs = "\n".join(str(marker) for marker in markers)
+    return separator.join(part for part in (text.strip(), signs) if part)
+
+
+def joined(known: list[Marker], mine: Marker) -> list[Marker]:
+    """The markers of a thing that several files share, with mine in the place of the one I had."""
+    if any(marker.owner == mine.owner for marker in known):
+        return [mine if marker.owner == mine.owner else marker for marker in known]
+    return [*known, mine]

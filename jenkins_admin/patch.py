@@ -38,20 +38,18 @@ def patched(live: ET.Element, item: Item, owner: str) -> ET.Element:
     return made
 
 
-def without_library(live: ET.Element, name: str) -> ET.Element:
-    """A folder's configuration without the library of that name."""
+def without_library(live: ET.Element, name: str, owner: str) -> ET.Element:
+    """A folder's configuration without the library of that name, which its owner's marker forgets as well."""
     made = copy.deepcopy(live)
+    description = decoded(live.findtext("description"))
+    sign = marker.of_owner(description, owner)
+    if sign is not None:
+        sign = sign.with_libraries([known for known in sign.libraries if known != name])
+        signs = marker.joined(marker.find(description), sign)
+        _put(made, element("description", marker.signed(marker.text_of(description), *signs)))
     for libraries in made.iterfind(f"properties/{LIBRARIES}/libraries"):
         for library in [one for one in libraries if decoded(one.findtext("name")) == name]:
             libraries.remove(library)
-    return made
-
-
-def signed_folder(live: ET.Element, sign: marker.Marker) -> ET.Element:
-    """A folder's configuration with this marker instead of its owner's present one."""
-    made = copy.deepcopy(live)
-    text = marker.without(decoded(live.findtext("description")), sign.owner)
-    _put(made, element("description", marker.signed(text, sign)))
     return made
 
 
@@ -62,10 +60,15 @@ def holds_no_secrets(live: ET.Element) -> bool:
 
 def _folder(live: ET.Element, wanted: ET.Element, owner: str) -> ET.Element:
     made = copy.deepcopy(live)
-    description = decoded(wanted.findtext("description"))
-    sign = marker.of_owner(description, owner)
-    text = marker.without(description, owner) or marker.without(decoded(live.findtext("description")), owner)
-    _put(made, element("description", marker.signed(text, sign) if sign else text))
+    asked, known = decoded(wanted.findtext("description")), decoded(live.findtext("description"))
+    sign = marker.of_owner(asked, owner)
+    if sign is not None:
+        text = marker.text_of(asked) or marker.text_of(known)
+        # One that the file no longer names stays known until prune has removed it.
+        before = marker.of_owner(known, owner)
+        sign = sign.with_libraries([*(before.libraries if before else []), *sign.libraries])
+        signs = marker.joined(marker.find(known), sign)
+        _put(made, element("description", marker.signed(text, *signs)))
     display = wanted.find("displayName")
     if display is not None:
         _put(made, copy.deepcopy(display))

@@ -169,9 +169,9 @@ def prunable(settings: JenkinsYaml, items: list[Item], live: Live) -> list[Actio
     text = live.configs.get(root)
     if text is not None:
         sign = marker.of_owner(xmltree.decoded(xmltree.parse(text).findtext("description")), owner)
-        name = sign.extra.get("library") if sign else None
-        if name and (settings.library is None or settings.library.name != name):
-            found.append(Action("delete", "library", f"{root}/{name}"))
+        for name in sign.libraries if sign else []:
+            if settings.library is None or settings.library.name != name:
+                found.append(Action("delete", "library", f"{root}/{name}"))
     return found
 
 

@@ -119,8 +119,7 @@ def _folders(settings: JenkinsYaml) -> Iterator[str]:
 
 
 def _folder(folder: Folder, settings: JenkinsYaml, library: Library | None) -> ET.Element:
-    extra = {"library": library.name} if library is not None else {}
-    sign = marker.Marker(settings.signature, extra=extra)
+    sign = marker.Marker(settings.signature).with_libraries([library.name] if library is not None else [])
     made = element(FOLDER, element("description", marker.signed(folder.description or "", sign)))
     if folder.display_name is not None:
         made.append(element("displayName", folder.display_name))
@@ -299,8 +298,8 @@ def _pipeline(model: Model, head: list[ET.Element]) -> ET.Element:
 
 def _git(model: Model) -> ET.Element:
     branch = model.branch or "main"
-    # A name alone is a branch of the remote; anything with a slash or a wildcard is already a ref specification.
-    spec = branch if "/" in branch or "*" in branch or branch.startswith(":") else f"*/{branch}"
+    # release/2 alone would mean branch 2 of a remote called release.
+    spec = branch if branch.startswith(("refs/", "origin/", "*", ":", "$")) else f"*/{branch}"
     return element(
         "scm",
         element("configVersion", "2"),

@@ -87,10 +87,13 @@ class Server(Section):
 
 
 class Cache(Section):
-    """How long the controller keeps a fetched library version. `refresh_minutes: 0` keeps it for ever."""
+    """How long the controller keeps a fetched library version. `refresh_minutes: 0` keeps it for ever.
+
+    Versions that contain a text of `exclude` are fetched every time: a branch kept for ever would never move.
+    """
 
     refresh_minutes: NotNegative = 0
-    exclude: list[str] = []
+    exclude: list[str] = ["main", "master", "develop"]
 
 
 class Library(Section):
@@ -386,3 +389,9 @@ def json_schema() -> dict[str, Any]:
 
     result: dict[str, Any] = widened(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": "jenkins.yaml"}
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from jenkins_admin import Admin
+from jenkins_admin import Admin, credentials
 from jenkins_admin.config import parse
 from jenkins_admin.schema import JenkinsYaml
 from stages.config import yamlfile
 from tests.jenkins_admin.double.server import TOKEN, USER, Double
 
+COST = credentials._COST
 RECORDED = Path(__file__).parent / "recorded"
 
 YAML = """
@@ -50,6 +51,12 @@ def environment(jenkins: Double | None = None, **more: str) -> dict[str, str]:
 
 def settings(text: str = YAML, jenkins: Double | None = None, *assignments: str, **more: str) -> JenkinsYaml:
     return parse(yamlfile.parse(text, "jenkins.yaml"), assignments, environment(jenkins, **more))
+
+
+@pytest.fixture(autouse=True)
+def _cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fingerprint is slow on purpose; what is tested is what becomes of it."""
+    monkeypatch.setattr(credentials, "_COST", 4)
 
 
 @pytest.fixture

@@ -255,7 +255,8 @@ models:
   - {name: multibranch, git: "https://git.example.com/ml/flights.git", credential: git-token, script: ci/Jenkinsfile,
      scan: 1h, clean: true, orphans: {days: 7, branches: 20}}
   - {name: pipeline-from-scm, description: a model, kind: pipeline, git: "https://git.example.com/ml/flights.git",
-     credential: git-token, branch: main, cron: "H 2 * * *", poll: "H/15 * * * *", discard: {builds: 20, artifact_builds: 5},
+     credential: git-token, branch: main, cron: "H 2 * * *", poll: "H/15 * * * *",
+     discard: {builds: 20, artifact_builds: 5},
      parameters: [{name: MODEL_VERSION, default: latest, description: version to deploy},
                   {name: DEPLOY, default: true, description: "deploy?"},
                   {name: TARGET, description: where, choices: [staging, production]}]}
