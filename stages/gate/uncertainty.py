@@ -114,6 +114,11 @@ def per_row(plain: str, truth: Truth, answer: Answer) -> np.ndarray | None:
     return None
 
 
+def is_root(plain: str) -> bool:
+    """Whether the metric is the square root of the mean of `per_row`."""
+    return plain in _ROOTS
+
+
 # ---- by kind of metric -------------------------------------------------------------------------------------------
 
 
