@@ -24,4 +24,17 @@ compile() {
 
 compile requirements.txt
 compile requirements-dev.txt --extra dev --constraint requirements.txt
-grep -c '==' requirements.txt requirements-dev.txt
+
+# What an image installs: the parts of requirements.txt that a service imports. tzdata: slim images may have no zones.
+service='httptools numpy orjson prometheus-client tzdata uvicorn'
+image() {
+    output=$1
+    shift
+    printf '%s\n' $service "$@" | "$uv" pip compile - --quiet --universal --python-version 3.11 --fork-strategy fewest \
+        --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --constraint requirements.txt \
+        --custom-compile-command "make lock" --output-file "$output"
+}
+
+image stages/images/onnx.txt onnxruntime
+image stages/images/sklearn.txt joblib pandas scikit-learn skops
+grep -c '==' requirements.txt requirements-dev.txt stages/images/*.txt

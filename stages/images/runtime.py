@@ -1,0 +1,104 @@
+"""mlci's own part of an image: the serving modules and what they import, nothing of the stages."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+#: What runs inside: the service, and the probe that the health check and the proof call.
+ENTRIES = ("stages.serving.__main__", "stages.images.probe")
+
+#: Never inside, whatever imports them for the sake of one command: reading configurations, stages, targets.
+_OUTSIDE = (
+    *(
+        "stages.cli",
+        "stages.commands",
+        "stages.config",
+        "stages.deploy",
+        "stages.gate",
+        "stages.prepare",
+        "stages.project",
+    ),
+    *(
+        "stages.rollback",
+        "stages.store",
+        "stages.targets",
+        "stages.test",
+        "stages.train",
+        "stages.trials",
+        "stages.validate",
+    ),
+    *("stages.bootstrap", "stages.records.stage", "stages.export"),
+)
+#: Packages whose other files (pages, styles) the service reads.
+_WITH_FILES = "stages/serving/"
+
+
+@cache
+def runtime_files() -> dict[str, bytes]:
+    """Path (`stages/…`) → content of every file that a service needs, found by following imports from `ENTRIES`."""
+    found: dict[str, bytes] = {}
+    waiting = [name for entry in ENTRIES for name in (entry, *_packages(entry))]
+    while waiting:
+        name = waiting.pop()
+        path, source = _source(name)
+        if source is None or path in found:
+            continue
+        found[path] = source
+        for wanted in _imports(source, name, path):
+            if not wanted.startswith(_OUTSIDE):
+                waiting += [wanted, *_packages(wanted)]
+    found |= _others(files("stages") / "serving")
+    return dict(sorted(found.items()))
+
+
+def _packages(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _source(name: str) -> tuple[str, bytes | None]:
+    """Where a module stands and its text; None where there is no such module."""
+    parts = name.split(".")[1:]
+    place: Traversable = files("stages")
+    for part in parts:
+        place = place / part
+    if (place / "__init__.py").is_file():
+        return "/".join(["stages", *parts, "__init__.py"]), (place / "__init__.py").read_bytes()
+    if not parts:
+        return "", None
+    module = files("stages")
+    for part in [*parts[:-1], f"{parts[-1]}.py"]:
+        module = module / part
+    return "/".join(["stages", *parts]) + ".py", module.read_bytes() if module.is_file() else None
+
+
+def _imports(source: bytes, name: str, path: str) -> set[str]:
+    """Modules of stages that a module imports, anywhere but under `if TYPE_CHECKING`."""
+    found = set()
+    for node in _running(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {wanted for wanted in found if wanted == "stages" or wanted.startswith("stages.")}
+
+
+def _running(tree: ast.AST) -> list[ast.AST]:
+    nodes: list[ast.AST] = []
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            waiting += node.orelse
+            continue
+        nodes.append(node)
+        waiting += ast.iter_child_nodes(node)
+    return nodes
+
+
+def _others(folder: Traversable) -> dict[str, bytes]:
+    wanted = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.endswith((".py", ".pyc"))]
+    return {_WITH_FILES + entry.name: entry.read_bytes() for entry in wanted}
