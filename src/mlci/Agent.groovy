@@ -16,7 +16,7 @@ class Agent implements Serializable {
     private static final int DAMAGED = 75
 
     private static final String RUN = '''\
-        set +x
+        #!/bin/sh
         if [ -n "${MLCI_PART:-}" ] && [ -f "$MLCI_PART" ]; then mv -f "$MLCI_PART" "$MLCI_PYZ"; fi
         rm -f "$MLCI_ANSWER"
         for python in ${MLCI_PYTHON:+"$MLCI_PYTHON"} python3 python3.13 python3.12 python3.11; do
@@ -56,7 +56,7 @@ class Agent implements Serializable {
         String place = temporary()
         List variables = install(place)
         script.writeFile(file: "${place}/mlci-bin/mlci", text: RUN.replace('"$MLCI_PYZ"; fi', '"$MLCI_PYZ" "$@"; fi')
-            .replace('rm -f "$MLCI_ANSWER"\n', '').replaceFirst('set \\+x', '#!/bin/sh'), encoding: 'UTF-8')
+            .replace('rm -f "$MLCI_ANSWER"\n', ''), encoding: 'UTF-8')
         script.withEnv(["MLCI_BIN=${place}/mlci-bin/mlci"]) {
             script.sh(label: 'mlci: put the command in the path', script: 'chmod +x "$MLCI_BIN"', encoding: 'UTF-8')
         }

@@ -7,10 +7,10 @@ class Course implements Serializable {
 
     private static final long serialVersionUID = 1L
 
-    static final List BUILT = ['prepare', 'train', 'test', 'validate'].asImmutable()
+    static final List BUILT = ['prepare', 'train', 'test', 'validate']
 
-    private static final List SERVERS = ['container', 'service'].asImmutable()
-    private static final List FILES = ['package', 'app'].asImmutable()
+    static final List SERVERS = ['container', 'service']
+    static final List FILES = ['package', 'app']
 
     /** Whether this build may deploy: of the main branch, and neither a pull request nor a tag. */
     @NonCPS
@@ -34,7 +34,7 @@ class Course implements Serializable {
         if (named != null) {
             return [named].flatten().collect { name -> all.find { item -> item.name == (name as String) } }.findAll { item -> item }
         }
-        return all.findAll { item -> item.target in SERVERS } + all.findAll { item -> item.target in FILES }
+        return all.findAll { item -> item.target in Course.SERVERS } + all.findAll { item -> item.target in Course.FILES }
     }
 
     /** Names of the environments that need an approval: those named, else the last server. */
@@ -46,7 +46,7 @@ class Course implements Serializable {
         if (approval?.before != null) {
             return [approval.before].flatten().collect { name -> name as String }
         }
-        List servers = targets.findAll { item -> item.target in SERVERS }
+        List servers = targets.findAll { item -> item.target in Course.SERVERS }
         return servers ? [servers[-1].name] : []
     }
 
@@ -60,7 +60,7 @@ class Course implements Serializable {
     static List groups(Map options) {
         List found = []
         BUILT.each { stage ->
-            String agent = agentOf(options, stage)
+            String agent = Course.agentOf(options, stage)
             if (found && found[-1].agent == agent) {
                 found[-1].stages << stage
             } else {
@@ -86,14 +86,11 @@ class Course implements Serializable {
             return "mlPipeline: approval is a map, for example [who: 'ml-leads', hours: 24], or false"
         }
         String problem = options.approval ? Options.unknown('mlPipeline: approval', options.approval, Approval.KNOWN.keySet()) : ''
-        List stages = BUILT + ['check', 'deploy', 'agent']
         problem = problem ?: Options.unknown('mlPipeline: agents', options.agents, BUILT + ['deploy'])
         if (!(options.override in ['never', 'ask'])) {
             problem = problem ?: "mlPipeline: override is 'never' or 'ask'"
         }
-        if (!(options.onFail in ['', 'fail', 'unstable'])) {
-            problem = problem ?: "mlPipeline: onFail is 'fail' or 'unstable'"
-        }
+        problem = problem ?: Options.badResult('mlPipeline', options.onFail)
         return problem ?: options.credentials.collect { name, list ->
             Options.badCredentials("mlPipeline: credentials.${name}", list)
         }.find { text -> text } ?: ''
@@ -128,7 +125,7 @@ class Course implements Serializable {
     @NonCPS
     static String intentions(Map options, Map plan, boolean deploys) {
         List lines = groups(options).collect { group ->
-            group.stages.collect { stage -> "  ${stage} on ${group.agent ?: 'any agent'}${secrets(options, stage)}" }
+            group.stages.collect { stage -> "  ${stage} on ${group.agent ?: 'any agent'}${Course.secrets(options, stage)}" }
         }.flatten()
         List targets = deploys ? chosen(plan, options.environments) : []
         List asked = asked(targets, options.approval)
@@ -136,15 +133,15 @@ class Course implements Serializable {
             if (item.name in asked) {
                 lines << "  approval of ${options.approval.who ?: 'anyone who may build'} before ${item.name}"
             }
-            String place = agentOf(options, 'deploy') ?: 'any agent'
-            lines << "  deploy to ${item.name} (${item.target}) on ${place}${secrets(options, item.name)}"
+            String place = Course.agentOf(options, 'deploy') ?: 'any agent'
+            lines << "  deploy to ${item.name} (${item.target}) on ${place}${Course.secrets(options, item.name)}"
         }
         return "mlci: dry run; this build of ${plan.name} would do\n" + lines.join('\n') +
             (targets ? '' : '\n  no deployment')
     }
 
     @NonCPS
-    private static String secrets(Map options, String name) {
+    static String secrets(Map options, String name) {
         List ids = ((options.credentials[name] ?: []) + (options.credentials.all ?: [])).collect { item -> item.id }
         return ids ? " with credentials ${ids.join(', ')}" : ''
     }

@@ -14,7 +14,7 @@ class Delivery implements Serializable {
         first: false, override: 'never', onFail: '', stashLimit: 20,
     ].asImmutable()
 
-    private static final List HANDED_ON = ['config', 'dir', 'set', 'python', 'cache', 'store', 'verbose'].asImmutable()
+    private static final List HANDED_ON = ['config', 'dir', 'set', 'python', 'cache', 'store', 'verbose']
     private static final Map MINUTES = [
         check: 60, prepare: 60, train: 240, test: 60, validate: 60, pack: 30, unpack: 30, deploy: 60].asImmutable()
 
@@ -53,7 +53,7 @@ class Delivery implements Serializable {
     /** Runs it all; the build's result says how it went. */
     void run() {
         try {
-            here = script.env.NODE_NAME as boolean
+            here = script.env.NODE_NAME != null
             build()
             if (deploys && verdict) {
                 release()
@@ -105,7 +105,7 @@ class Delivery implements Serializable {
             script.echo(Course.intentions(options, plan, may))
             return
         }
-        deploys = may && Course.chosen(plan, options.environments)
+        deploys = may && !Course.chosen(plan, options.environments).isEmpty()
         List users = deploys ? ['validate', 'deploy'] : ['validate']
         for (int i = 0; i < users.size(); i++) {
             compareStores(users[i])

@@ -3,7 +3,12 @@ package mlci
 import com.cloudbees.groovy.cps.NonCPS
 import groovy.json.JsonSlurper
 
-/** JSON text as plain maps and lists. The slurper's own maps cannot be serialized, so none may outlive a step. */
+/**
+ * JSON text as plain maps and lists. The slurper's own maps cannot be serialized, so none may outlive a step.
+ *
+ * Here and in the other classes: a closure names the class of a static method that it calls, and that method is not
+ * private. Jenkins' sandbox refuses the call otherwise.
+ */
 class Json implements Serializable {
 
     private static final long serialVersionUID = 1L
@@ -15,14 +20,14 @@ class Json implements Serializable {
     }
 
     @NonCPS
-    private static Object plain(Object value) {
+    static Object plain(Object value) {
         if (value instanceof Map) {
             Map copy = [:]
-            value.each { key, item -> copy[key as String] = plain(item) }
+            value.each { key, item -> copy[key as String] = Json.plain(item) }
             return copy
         }
         if (value instanceof List) {
-            return value.collect { item -> plain(item) }
+            return value.collect { item -> Json.plain(item) }
         }
         return value
     }

@@ -7,11 +7,13 @@ class Options implements Serializable {
 
     private static final long serialVersionUID = 1L
 
-    /** What every step that runs a command takes. */
-    static final Map COMMON = [
-        config: 'ml.yaml', dir: '', set: [:], python: '', cache: '', store: '', credentials: [], timeout: 0, retries: 0,
-        verbose: false,
-    ].asImmutable()
+    /** Where and with what a command runs: what withMlci takes, and every other step as well. */
+    static final Map PLACE = [python: '', cache: '', store: '', credentials: []].asImmutable()
+
+    /** What every step that runs one command takes. */
+    static final Map COMMON = (PLACE + [
+        config: 'ml.yaml', dir: '', set: [:], timeout: 0, retries: 0, verbose: false,
+    ]).asImmutable()
 
     /** Kind of a credential, as in jenkins.yaml → the keys that name its variables. */
     static final Map KINDS = [
@@ -33,7 +35,7 @@ class Options implements Serializable {
             return ''
         }
         String near = nearest(wrong, known)
-        String hint = near ? "did you mean '${near}'?" : "it takes: ${known.sort().join(', ')}"
+        String hint = near ? "did you mean '${near}'?" : "it takes: ${known.collect { key -> key as String }.sort().join(', ')}"
         return "${step}: there is no '${wrong}'; ${hint}"
     }
 
@@ -43,11 +45,11 @@ class Options implements Serializable {
         if (!(list instanceof List)) {
             return "${step}: credentials is a list of [id:, kind:, …]"
         }
-        return list.collect { item -> badCredential(step, item) }.find { text -> text } ?: ''
+        return list.collect { item -> Options.badCredential(step, item) }.find { text -> text } ?: ''
     }
 
     @NonCPS
-    private static String badCredential(String step, Object item) {
+    static String badCredential(String step, Object item) {
         if (!(item instanceof Map) || !item.id || !item.kind) {
             return "${step}: a credential is written [id: 'api-key', kind: 'secret_text', variable: 'API_KEY']"
         }
@@ -62,10 +64,16 @@ class Options implements Serializable {
         return unknown("${step}: credential '${item.id}'", item, ['id', 'kind'] + names)
     }
 
+    /** What is wrong with an `onFail`, in one line; an empty text when nothing is. */
+    @NonCPS
+    static String badResult(String step, Object word) {
+        return word in [null, '', 'fail', 'unstable'] ? '' : "${step}: onFail is 'fail' or 'unstable', not '${word}'"
+    }
+
     /** Names of the variables that a list of credentials sets. */
     @NonCPS
     static List variables(List credentials) {
-        return credentials.collectMany { item -> KINDS[item.kind as String].collect { name -> item[name] } }.findAll { name -> name }
+        return credentials.collectMany { item -> Options.KINDS[item.kind as String].collect { name -> item[name] } }.findAll { name -> name }
     }
 
     /** The known word that is written most like `word`; null when none is near. */
@@ -74,7 +82,7 @@ class Options implements Serializable {
         String best = null
         int least = Integer.MAX_VALUE
         known.each { candidate ->
-            int away = distance(word.toLowerCase(), (candidate as String).toLowerCase())
+            int away = Options.distance(word.toLowerCase(), (candidate as String).toLowerCase())
             if (away < least) {
                 least = away
                 best = candidate
@@ -85,7 +93,7 @@ class Options implements Serializable {
 
     /** Edit distance of two words, by the rows of Wagner and Fischer's table. */
     @NonCPS
-    private static int distance(String left, String right) {
+    static int distance(String left, String right) {
         List row = (0..right.length()).toList()
         for (int i = 1; i <= left.length(); i++) {
             List next = [i]

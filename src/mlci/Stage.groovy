@@ -16,10 +16,10 @@ class Stage implements Serializable {
     final Map options
 
     /** `own`: the arguments that only this step takes, with their defaults. */
-    static Stage of(Object script, String step, Map own, Map given) {
-        Map known = [:] + Options.COMMON + own
+    static Stage of(Object script, String step, Map own, Map given, Map common = Options.COMMON) {
+        Map known = [:] + common + own
         String problem = Options.unknown(step, given, known.keySet() as List) ?:
-            Options.badCredentials(step, given.credentials ?: [])
+            Options.badCredentials(step, given.credentials ?: []) ?: Options.badResult(step, given.onFail)
         if (problem) {
             script.error(problem)
         }
