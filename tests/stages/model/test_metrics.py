@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ def _classification(classes: list[Any], seed: int = 3) -> tuple[Truth, Answer]:
 def _weighted(truth: Truth) -> Truth:
     weight = np.random.default_rng(1).integers(0, 4, len(truth.values)).astype(float)
     return Truth(truth.values, truth.classes, truth.positive, weight)
+
+
+def _averaged(part: str, average: str) -> Callable[..., float]:
+    function = getattr(sk, f"{part}_score")
+    zero = {} if part == "jaccard" else {"zero_division": 0}
+    return lambda y, s, p, w: function(y, s, average=average, sample_weight=w, **zero)
 
 
 BINARY = {
@@ -71,9 +78,7 @@ MULTI = {
         y, p, multi_class="ovr", average="weighted", sample_weight=w
     ),
     **{
-        f"{part}_{average}": lambda y, s, p, w, part=part, average=average: getattr(sk, f"{part}_score")(
-            y, s, average=average, sample_weight=w, **({} if part == "jaccard" else {"zero_division": 0})
-        )
+        f"{part}_{average}": _averaged(part, average)
         for part in ("precision", "recall", "f1", "jaccard")
         for average in ("macro", "micro", "weighted")
     },
