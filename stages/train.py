@@ -95,6 +95,7 @@ def _fit(project: Project, out: Path) -> Trained:
 def _golden(project: Project, out: Path, found: Trained) -> dict[str, Any]:
     """Recorded requests and answers, asked of the saved file as the service will ask it."""
     import pyarrow.parquet as pq
+    from threadpoolctl import threadpool_limits
 
     from stages.model import persistence
     from stages.serving import golden
@@ -104,7 +105,8 @@ def _golden(project: Project, out: Path, found: Trained) -> dict[str, Any]:
     table = pq.read_table(project.folder("prepare") / "test.parquet", columns=columns)
     predictor = Predictor(persistence.load(out, found.signature), found.signature)
     try:
-        return golden.record(found.signature, predictor.predict, table)
+        with threadpool_limits(1):  # as in the service: for single rows, threads only wait for each other
+            return golden.record(found.signature, predictor.predict, table)
     except ValueError as error:
         what = f"no row of the test side can be recorded as a request: {error}"
         raise DataError("MOD_GOLDEN", what, "look at the contract of the columns and at the model's answers") from error
