@@ -1,0 +1,443 @@
+import org.junit.Before
+import org.junit.BeforeClass
+import org.junit.Test
+import rig.Call
+import rig.Controller
+import rig.FakeSteps
+import rig.World
+
+/** What the steps do, on the engine that Jenkins runs: saved and loaded again at every step. */
+class LibraryTest {
+
+    static final File ROOT = new File(System.getProperty('library.root')).canonicalFile
+    static final List SERVERS = [
+        [name: 'local', target: 'process'], [name: 'staging', target: 'container'], [name: 'production', target: 'service'],
+        [name: 'product', target: 'package'],
+    ]
+
+    static Controller controller
+
+    FakeSteps steps = new FakeSteps()
+    Map variables = [:]
+    Set missing = [] as Set
+    rig.Build previous
+    Map plan = [name: 'flights', environments: SERVERS, store: [kind: 'object store', path: 's3://models/x']]
+    Map gate = [exit_code: 0, text: 'approved: roc_auc is 0.93']
+
+    @BeforeClass
+    static void compile() {
+        controller = new Controller(ROOT)
+    }
+
+    @Before
+    void start() {
+        controller.steps = steps
+        controller.saves = 0
+        steps.answer = { List words ->
+            Map known = [check: [exit_code: 0, plan: plan], validate: gate, pack: [exit_code: 0, bytes: 1000]]
+            return known[words[0]] ?: [exit_code: 0, text: "${words[0]} done".toString(), folder: '.mlci/' + words[0]]
+        }
+    }
+
+    /** A build of this script. */
+    Object run(String script) {
+        World world = controller.begin()
+        world.variables = [:] + variables
+        world.missing = missing
+        world.currentBuild.previousBuild = previous
+        return controller.run(script, world)
+    }
+
+    String failure(String script) {
+        try {
+            run(script)
+        } catch (hudson.AbortException refused) {
+            return refused.message
+        }
+        return null
+    }
+
+    List words(int index) {
+        return steps.commands[index][0..-2]
+    }
+
+    List commands() {
+        return steps.commands.collect { it[0] }
+    }
+
+    // ---- single steps
+
+    @Test
+    void aStepIsOneCommand() {
+        run('''node { mlPrepare(config: 'a b.yaml', dir: 'models/x', set: ['data.source': "a'b; rm -rf /", 'model.seed': 7], verbose: true) }''')
+        assert words(0) == ['prepare', '--config=a b.yaml', '-C', 'models/x', "--set=data.source=a'b; rm -rf /", '--set=model.seed=7', '--verbose']
+    }
+
+    @Test
+    void argumentsOfTheirOwn() {
+        run('''node {
+            mlTrain(verifyReproducible: true)
+            mlValidate(first: true)
+            mlDeploy(env: 'production', override: 'it is better', by: 'alice')
+            mlRollback(env: 'production', to: 'abc', by: '--env=other')
+        }''')
+        assert words(0) == ['train', '--verify-reproducible', '--config=ml.yaml']
+        assert words(1) == ['validate', '--first', '--config=ml.yaml']
+        assert words(2) == ['deploy', '--env=production', '--override-gate=it is better', '--by=alice', '--config=ml.yaml']
+        assert words(3) == ['rollback', '--env=production', '--to=abc', '--by=--env=other', '--config=ml.yaml']
+    }
+
+    @Test
+    void noValueMeetsAShell() {
+        run('''node { mlDeploy(env: '$(id)', by: '`id`', python: 'py"thon', cache: '/c $x', credentials: [[id: 'k', kind: 'secret_text', variable: 'K']]) }''')
+        List scripts = steps.of('sh').collect { it.arguments[0].script }
+        assert scripts.unique().size() == 1
+        assert !scripts[0].contains('id)') && !scripts[0].contains('py"thon')
+        Map environment = steps.commands[0][-1]
+        assert environment.MLCI_PYTHON == 'py"thon'
+        assert environment.MLCI_CACHE == '/c $x'
+        assert environment.K == 'secret-k'
+    }
+
+    @Test
+    void everyShHasALabel() {
+        run('''node { mlTrain(); withMlci { sh(label: 'x', script: 'mlci status') } }''')
+        assert steps.of('sh').every { it.arguments[0].label }
+    }
+
+    @Test
+    void theArchiveIsWrittenOnceForAnAgent() {
+        run('node { mlPrepare(); mlTrain() }')
+        assert steps.of('writeFile').count { it.arguments[0].encoding == 'Base64' } == 1
+    }
+
+    @Test
+    void aDamagedArchiveIsWrittenAgain() {
+        int tries = 0
+        steps.answer = { List words ->
+            tries++
+            if (tries == 1) {
+                steps.files.keySet().removeAll { it.endsWith('.pyz') }
+                return [exit_code: 75]
+            }
+            return [exit_code: 0]
+        }
+        run('node { mlPrepare() }')
+        assert tries == 2
+        assert steps.of('writeFile').count { it.arguments[0].encoding == 'Base64' } == 2
+    }
+
+    @Test
+    void unknownArgumentsAreRefusedWithTheNearest() {
+        assert failure("node { mlTrain(verifyReproducable: true) }") == "mlTrain: there is no 'verifyReproducable'; did you mean 'verifyReproducible'?"
+        assert failure("mlPipeline(enviroments: [])").contains("did you mean 'environments'?")
+        assert failure("mlPipeline(approval: [hour: 3])").contains("did you mean 'hours'?")
+        assert failure("mlPipeline(agents: [trian: 'x'])").contains("did you mean 'train'?")
+        assert failure("mlTest(onFail: 'red')") == "mlTest: onFail is 'fail' or 'unstable', not 'red'"
+        assert failure("mlTest(credentials: [[id: 'x', kind: 'secret_txt']])").contains("there is no kind 'secret_txt'")
+        assert failure("mlTest(credentials: [[id: 'x', kind: 'secret_text']])").contains("needs 'variable'")
+        assert steps.commands.isEmpty()
+    }
+
+    @Test
+    void helpNamesExactlyTheArgumentsThatAreAccepted() {
+        ['mlPrepare', 'mlTrain', 'mlTest', 'mlValidate', 'mlDeploy', 'mlRollback', 'mlPipeline'].each { step ->
+            String said = failure("${step}(zzzzzzzzzzzzzzzzzz: 1)")
+            assert said.split('it takes: ')[1].split(', ') as Set == documented(step), step
+        }
+        String said = failure('withMlci(zzzzzzzzzzzzzzzzzz: 1) { }')
+        assert said.split('it takes: ')[1].split(', ') as Set == documented('withMlci')
+    }
+
+    static Set documented(String step) {
+        List lines = new File(ROOT, "vars/${step}.txt").readLines('UTF-8')
+        return lines.collect { (it =~ /^  (\w+) +(?:text|map|list|number|boolean) +\S/) }.findAll { it }.collect { it[0][1] } as Set
+    }
+
+    @Test
+    void exitCodesBecomeResults() {
+        [(2): 'CFG_KEY', (3): 'DAT_TYPE', (5): 'DEP_DISK', (1): 'none', (130): 'none'].each { code, name ->
+            steps.answer = { List words -> [exit_code: code, error: [code: name, what: 'it broke', todo: 'mend it']] }
+            String said = failure('node { mlTrain() }')
+            assert said == "mlci train: exit ${code} ${name}: it broke; mend it"
+        }
+        assert controller.current.currentBuild.result == null
+    }
+
+    @Test
+    void aRefusalFailsTheBuildOrMakesItUnstable() {
+        steps.answer = { List words -> [exit_code: 4, text: 'not approved', verdict: 'failed', on_fail: 'fail', inconclusive: 'ask', junit: true, folder: '.mlci/validate'] }
+        assert failure('node { mlValidate() }').contains('exit 4')
+        assert failure("node { mlValidate(onFail: 'unstable') }") == null
+        assert controller.current.currentBuild.result == 'UNSTABLE'
+        assert steps.of('junit').size() == 2
+    }
+
+    @Test
+    void aGateThatCannotTellIsUnstableUnlessAPersonIsAskedNext() {
+        steps.answer = { List words -> [exit_code: 4, text: 'cannot tell', verdict: 'inconclusive', on_fail: 'fail', inconclusive: 'ask'] }
+        assert run('node { mlValidate(ask: true).verdict }') == 'inconclusive'
+        assert controller.current.currentBuild.result == null
+        run('node { mlValidate() }')
+        assert controller.current.currentBuild.result == 'UNSTABLE'
+    }
+
+    @Test
+    void whatIsOutsideIsTriedAgain() {
+        int tries = 0
+        steps.answer = { List words -> [exit_code: ++tries < 3 ? 5 : 0] }
+        run('node { mlDeploy(retries: 2) }')
+        assert tries == 3
+        assert steps.of('sleep').size() == 2
+        tries = -10
+        assert failure('node { mlDeploy() }').contains('exit 5')
+    }
+
+    @Test
+    void missingPluginsAreNamedOnce() {
+        missing << 'publishHTML'
+        steps.answer = { List words -> [exit_code: 0, report: true, folder: '.mlci/validate', text: 'x'] }
+        run('node { mlValidate(); mlValidate() }')
+        assert steps.of('echo').collect { it.arguments[0] } == ['mlci: the plugin HTML Publisher is not installed; going on without its step publishHTML']
+    }
+
+    @Test
+    void anErrorInsideOfAnOptionalBlockIsNotTakenForAMissingPlugin() {
+        steps.replaced.checkout = { Call call, World here -> throw new NoSuchMethodError("No such DSL method 'other' found") }
+        try {
+            run('mlPipeline(first: true)')
+            assert false
+        } catch (NoSuchMethodError wrong) {
+            assert wrong.message.contains('other')
+        }
+    }
+
+    @Test
+    void theDescriptionHoldsNoMarkup() {
+        steps.answer = { List words -> [exit_code: 0, text: 'good <script>alert(1)</script>\nnext', folder: '.mlci/validate'] }
+        run('node { mlValidate() }')
+        assert controller.current.currentBuild.description == 'good script alert(1) /script next'
+    }
+
+    @Test
+    void windowsIsRefused() {
+        steps.replaced.isUnix = { Call call, World here -> false }
+        assert failure('node { mlTrain() }').contains('Windows')
+    }
+
+    @Test
+    void withMlciPutsTheCommandInThePath() {
+        run('''node { withMlci { sh(label: 'x', script: 'mlci status') } }''')
+        String command = steps.files['/ws@tmp/mlci-bin/mlci']
+        assert command.startsWith('#!/bin/sh') && command.contains('"$MLCI_PYZ" "$@"')
+        assert !command.contains('MLCI_ANSWER')
+    }
+
+    // ---- the pipeline
+
+    @Test
+    void theMainBranchIsDeployedWithAnApprovalBeforeTheLastServer() {
+        run('mlPipeline()')
+        assert steps.stages() == ['Check', 'Prepare', 'Train', 'Test', 'Validate', 'Deploy staging', 'Approve production', 'Deploy production', 'Build product']
+        List deployed = steps.commands.findAll { it[0] == 'deploy' }.collect { it[1] }
+        assert deployed == ['--env=staging', '--env=production', '--env=product']
+        assert steps.of('lock').collect { it.arguments[0].resource } == ['mlci-flights-staging', 'mlci-flights-production', 'mlci-flights-product']
+        List ordinals = steps.of('milestone').collect { it.arguments[0].ordinal }
+        assert ordinals == ordinals.sort(false)
+        Call input = steps.of('input')[0]
+        assert input.arguments[0].submitterParameter == 'BY'
+    }
+
+    @Test
+    void nothingWaitsOnAnAgent() {
+        boolean waitedOnAgent = false
+        steps.replaced.input = { Call call, World here ->
+            waitedOnAgent = here.inner('node') != null
+            return [BY: 'alice', REASON: '']
+        }
+        run("mlPipeline(approval: [who: 'ml-leads', hours: 2])")
+        assert !waitedOnAgent
+        assert steps.of('input')[0].arguments[0].submitter == 'ml-leads'
+        assert steps.of('timeout').any { it.arguments[0] == [time: 2, unit: 'HOURS'] }
+        assert steps.commands.findAll { it[0] == 'deploy' }[1].contains('--by=alice')
+    }
+
+    @Test
+    void pullRequestsAndOtherBranchesDeployNothing() {
+        [[CHANGE_ID: '7', BRANCH_NAME: 'PR-7'], [BRANCH_NAME: 'feature', BRANCH_IS_PRIMARY: 'false'], [BRANCH_NAME: 'v1', TAG_NAME: 'v1'], [BRANCH_NAME: 'other']].each { Map found ->
+            steps.commands.clear()
+            variables = found
+            run("mlPipeline(credentials: [production: [[id: 'k', kind: 'secret_text', variable: 'K']]])")
+            assert commands() == ['check', 'prepare', 'train', 'test', 'validate']
+            assert steps.commands.every { it[-1].MLCI_STORE_READONLY == '1' && it[-1].K == '' }
+            assert steps.of('input').isEmpty() && steps.of('stash').isEmpty() && steps.of('withCredentials').isEmpty()
+        }
+    }
+
+    @Test
+    void theMainBranchIsKnown() {
+        [[:], [BRANCH_NAME: 'main'], [BRANCH_NAME: 'trunk', BRANCH_IS_PRIMARY: 'true']].each { Map found ->
+            steps.commands.clear()
+            variables = found
+            run('mlPipeline()')
+            assert 'deploy' in commands()
+        }
+        steps.commands.clear()
+        variables = [BRANCH_NAME: 'release']
+        run("mlPipeline(branch: ['release', 'hotfix'])")
+        assert 'deploy' in commands()
+    }
+
+    @Test
+    void credentialsAreBoundWhereTheyAreNeeded() {
+        run("""mlPipeline(credentials: [
+            prepare: [[id: 'db', kind: 'username_password', user: 'DB_USER', password: 'DB_PASSWORD']],
+            production: [[id: 'api', kind: 'secret_text', variable: 'API_KEY']],
+        ])""")
+        Map seen = steps.commands.collectEntries { [(it[0] + (it[0] == 'deploy' ? it[1] : '')): it[-1]] }
+        assert seen.prepare.DB_PASSWORD == 'secret-db' && seen.prepare.API_KEY == ''
+        assert seen.train.DB_PASSWORD == '' && seen.train.API_KEY == ''
+        assert seen['deploy--env=production'].API_KEY == 'secret-api' && seen['deploy--env=production'].DB_PASSWORD == ''
+        assert seen['deploy--env=staging'].API_KEY == ''
+    }
+
+    @Test
+    void aGateThatCannotTellAsksAPersonForAReason() {
+        gate = [exit_code: 4, verdict: 'inconclusive', inconclusive: 'ask', on_fail: 'fail', text: 'cannot tell']
+        List reasons = ['short', '', 'the drop is within what we accept']
+        int asked = 0
+        steps.replaced.input = { Call call, World here -> [BY: 'bob', REASON: reasons[asked++] ?: ''] }
+        run("mlPipeline(environments: ['staging'])")
+        assert asked == 3
+        List deploy = steps.commands.find { it[0] == 'deploy' }
+        assert deploy.containsAll(['--env=staging', '--override-gate=the drop is within what we accept', '--by=bob'])
+        assert controller.current.currentBuild.currentResult == 'SUCCESS'
+    }
+
+    @Test
+    void aRefusedModelIsNotDeployed() {
+        gate = [exit_code: 4, verdict: 'failed', inconclusive: 'ask', on_fail: 'unstable', text: 'not approved']
+        run('mlPipeline()')
+        assert !('deploy' in commands())
+        assert controller.current.currentBuild.result == 'UNSTABLE'
+    }
+
+    @Test
+    void aPersonMayOverrideOnlyWhereThatIsAllowed() {
+        gate = [exit_code: 4, verdict: 'failed', inconclusive: 'ask', on_fail: 'fail', text: 'not approved']
+        assert failure("mlPipeline(environments: ['staging'])").contains('not approved')
+        run("mlPipeline(environments: ['staging'], override: 'ask')")
+        assert steps.commands.find { it[0] == 'deploy' }.any { it instanceof String && it.startsWith('--override-gate=because') }
+    }
+
+    @Test
+    void failedTestsKeepAModelFromBeingDeployed() {
+        Closure before = steps.answer
+        steps.answer = { List words -> words[0] == 'test' ? [exit_code: 4, text: '1 of 3 failed', on_fail: 'unstable'] : before(words) }
+        run('mlPipeline()')
+        assert commands() == ['check', 'prepare', 'train', 'test', 'validate']
+    }
+
+    @Test
+    void stagesMayRunOnDifferentAgents() {
+        plan.store = [kind: 'directory', path: '/srv/store', identity: '5:1']
+        run("mlPipeline(agent: 'small', agents: [train: 'gpu', deploy: 'docker'], environments: ['staging'], approval: false)")
+        assert steps.of('node').collect { it.arguments[0] } == ['small', 'docker', 'gpu', 'small', 'docker']
+        assert commands() == ['check', 'check', 'prepare', 'pack', 'unpack', 'train', 'pack', 'unpack', 'test', 'validate', 'pack', 'unpack', 'deploy']
+    }
+
+    @Test
+    void aStoreThatTheDeployingAgentDoesNotSeeIsRefusedBeforeTraining() {
+        int looked = 0
+        steps.answer = { List words -> [exit_code: 0, plan: plan + [store: [kind: 'directory', path: '/srv/store', identity: "${looked++}:1".toString()]]] }
+        String said = failure("mlPipeline(agent: 'small', agents: [deploy: 'docker'], environments: ['staging'])")
+        assert said.contains("agent 'docker'") && said.contains('/srv/store')
+        assert commands() == ['check', 'check']
+    }
+
+    @Test
+    void largeResultsTravelAsArtefacts() {
+        run("mlPipeline(environments: ['staging'], approval: false, stashLimit: 0)")
+        assert steps.of('stash').isEmpty() && steps.of('unarchive').size() == 1
+        assert steps.of('archiveArtifacts').any { it.arguments[0].artifacts == 'mlci.pack' && it.arguments[0].fingerprint }
+    }
+
+    @Test
+    void aDryRunDoesNothing() {
+        run("mlPipeline(dryRun: true, approval: [who: 'ml-leads'], credentials: [production: [[id: 'k', kind: 'secret_text', variable: 'K']]])")
+        assert commands() == ['check']
+        String said = steps.of('echo')[-1].arguments[0]
+        assert said.contains('approval of ml-leads before production') && said.contains('deploy to production (service)') && said.contains('credentials k')
+    }
+
+    @Test
+    void unknownEnvironmentsAreRefusedBeforeTraining() {
+        assert failure("mlPipeline(environments: ['prodction'])").contains("did you mean 'production'?")
+        assert failure("mlPipeline(credentials: [prodction: []])").contains("did you mean 'production'?")
+        assert commands().unique() == ['check']
+    }
+
+    @Test
+    void mailIsSentWhenTheResultChanges() {
+        run("mlPipeline(mail: 'team@example.com')")
+        assert steps.of('mail').isEmpty()
+        gate = [exit_code: 4, verdict: 'failed', on_fail: 'fail', text: 'not approved']
+        failure("mlPipeline(mail: 'team@example.com')")
+        assert steps.of('mail').size() == 1
+        assert steps.of('mail')[0].arguments[0].subject == 'FAILURE: flights #7'
+    }
+
+    @Test
+    void aMailThatCannotBeSentChangesNoResult() {
+        steps.replaced.mail = { Call call, World here -> throw new IOException('no server') }
+        previous = new rig.Build(result: 'FAILURE')
+        run("mlPipeline(mail: 'team@example.com')")
+        assert steps.of('echo').any { it.arguments[0].contains('was not sent: no server') }
+    }
+
+    @Test
+    void anAbortIsNeitherSwallowedNorMailed() {
+        steps.replaced.input = { Call call, World here -> throw FakeSteps.interrupted() }
+        try {
+            run("mlPipeline(mail: 'team@example.com')")
+            assert false
+        } catch (org.jenkinsci.plugins.workflow.steps.FlowInterruptedException stopped) {
+            assert steps.of('mail').isEmpty()
+        }
+    }
+
+    @Test
+    void withoutLockablePluginItGoesOn() {
+        missing.addAll(['lock', 'milestone'])
+        run("mlPipeline(environments: ['staging'])")
+        assert 'deploy' in commands()
+        assert steps.of('echo').size() == 2
+    }
+
+    @Test
+    void itMayBeCalledOnAnAgent() {
+        run("node('x') { mlPipeline(environments: ['staging'], approval: false) }")
+        assert steps.of('node').size() == 1
+        assert 'deploy' in commands()
+    }
+
+    @Test
+    void anImageIsUsedOnTheAgent() {
+        run("mlPipeline(image: 'registry/full:1', imageArguments: '-v /var/run/docker.sock:/var/run/docker.sock', environments: [])")
+        assert steps.of('docker')[0].arguments[0].image == 'registry/full:1'
+    }
+
+    @Test
+    void theProgramWasSavedAtEveryStep() {
+        run('mlPipeline()')
+        assert controller.saves == steps.calls.size() && controller.saves > 100
+    }
+
+    @Test
+    void theExampleRuns() {
+        steps.replaced.input = { Call call, World here -> 'alice' }
+        run(new File(ROOT, 'Jenkinsfile.example').getText('UTF-8').replaceAll(/(?m)^@Library.*$/, ''))
+        assert commands() == ['prepare', 'train', 'test', 'validate', 'deploy']
+        assert steps.stages()[-2..-1] == ['Approve', 'Deploy']
+    }
+}
