@@ -26,9 +26,9 @@ from stages.data.chunks import Chunk, Refusals, shown
 from stages.data.files import opened
 from stages.errors import DataError
 
-SIZE = 4 << 20
+SIZE = 2 << 20
 #: Bytes parsed at a time. Arrow reads up to 32 of these ahead.
-_READ = 1 << 19
+_READ = 1 << 18
 _LARGEST_BLOCK = 1 << 30
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 

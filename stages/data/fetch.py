@@ -43,7 +43,10 @@ def fetch(url: str, cache: Path, reuse: bool) -> Path:
         DataError: DAT_SOURCE: the server says no (404, 403 …), or the scheme is not known.
         InfraError: DAT_NETWORK: no answer, or not a whole one, after further attempts; DEP_DISK.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DataError("DAT_SOURCE", f"data.source: is no valid address: {error}", "correct it") from error
     home = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
     path = home / (unquote(Path(parts.path).name) or "data")
     if reuse and path.is_file():

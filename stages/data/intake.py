@@ -9,8 +9,7 @@ row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.config.schema import Data
-from stages.data import cells, duplicates, hashing, profile, split
+from stages.data import cells, duplicates, profile, split
 from stages.data.chunks import Chunk, Refusals, shown
 from stages.data.contract import Contract
-from stages.data.hashing import Hashes
+from stages.data.held import Held
 from stages.data.quarantine import FILE, Quarantine
 from stages.data.reading import Reader
 from stages.data.spool import Spool
@@ -43,26 +42,11 @@ class Step(Protocol):
         ...
 
 
-@dataclass
-class _Held:
-    """What is kept of the accepted rows: one entry of each list a chunk, later one array."""
-
-    rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    whole: list[Hashes] = field(default_factory=list)
-    keys: list[Hashes] = field(default_factory=list)
-    features: list[Hashes] = field(default_factory=list)
-    groups: list[Hashes] = field(default_factory=list)
-    moments: list[npt.NDArray[Any]] = field(default_factory=list)
-    targets: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    unique: dict[str, list[Hashes]] = field(default_factory=dict)
-
-
 class Intake:
     """One run of prepare over one source.
 
     `task`: classification or regression. `where`: how a person finds the quarantine file if the run fails.
-    `advance`: told how
-    many rows were read.
+    `advance`: told how many rows were read.
     """
 
     def __init__(
@@ -78,9 +62,8 @@ class Intake:
         self._data, self._task, self._out, self._where, self._advance = data, task, out, where, advance
         self.contract = Contract(data.columns, decimal)
         self._by = data.split.by or ("key" if data.key else "random")
-        self._held = _Held(unique={n: [] for n, c in data.columns.items() if c.unique})
-        self._classes: dict[Any, int] = {}
-        self._read = self._bad_rows = self._dropped = 0
+        self._held = Held(data, task, self._by)
+        self._read = self._bad_rows = self._duplicates = 0
 
     def run(self, reader: Reader, transform: Step | None, source: dict[str, Any]) -> dict[str, Any]:
         """Both passes. Writes the stage's files into `out` and returns the profile. `source`: its description, for
@@ -104,11 +87,29 @@ class Intake:
             if not self._read:
                 raise DataError("DAT_EMPTY", "the source has a header but no row", "give data with rows")
             quarantine.judge(data, self._read, self._bad_rows, self._where)
-            self._dropped = transform.dropped if transform is not None else 0
-            test = self._sides(keep)
+            self._held.select(keep)
+            test = self._sides(int(keep.sum()))
             self._write(spool, keep, test)
-            dropped = [n for n in reader.header if n not in data.columns]
-            return self._finish(keep, test, quarantine, dropped, source)
+        rows = {
+            "read": self._read,
+            "accepted": len(test),
+            "refused": self._bad_rows,
+            "duplicates": self._duplicates,
+            "dropped_by_transform": transform.dropped if transform is not None else 0,
+            "train": int((~test).sum()),
+            "test": int(test.sum()),
+        }
+        dropped = [n for n in reader.header if n not in data.columns]
+        return self._describe(
+            test,
+            {
+                "schema_version": 1,
+                "source": source,
+                "rows": rows,
+                "refused": quarantine.counts(),
+                "dropped_columns": {"count": len(dropped), "names": dropped[:1000]},
+            },
+        )
 
     # ---- first pass ------------------------------------------------------------------------------------------
 
@@ -123,53 +124,22 @@ class Intake:
         accepted = checked.table if checked.good.all() else checked.table.filter(pa.array(checked.good))
         if accepted.num_rows:
             spool.write(accepted)
-            self._hold(accepted, chunk.rows[checked.good])
-
-    def _hold(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
-        data, held, n = self._data, self._held, table.num_rows
-        hashes = hashing.columns_of(table, data.columns)
-
-        def over(names: Sequence[str]) -> Hashes:
-            return hashing.combine((hashes[name] for name in names), n)
-
-        held.rows.append(rows)
-        held.whole.append(over(list(data.columns)))
-        held.features.append(over(data.features))
-        if data.key:
-            held.keys.append(over(data.key))
-        if self._by == "group" and data.split.column:
-            held.groups.append(over([data.split.column]))
-        if self._by == "time" and data.split.column:
-            held.moments.append(_moments(table.column(data.split.column), data.split.column))
-        for name, found in held.unique.items():
-            missing = np.asarray(table.column(name).is_null())
-            # Missing values are not repeated ones: each gets a number of its own, its row.
-            found.append(np.where(missing, hashing.mix(rows.astype(np.uint64)), hashes[name]))
-        if self._task == "classification":
-            held.targets.append(self._codes(table.column(data.target)))
-
-    def _codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-        array = column.combine_chunks()
-        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-        own = [self._classes.setdefault(v, len(self._classes)) for v in encoded.dictionary.to_pylist()]
-        codes: npt.NDArray[np.int64] = np.array(own, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
-        return codes
+            self._held.add(accepted, chunk.rows[checked.good])
 
     # ---- between -----------------------------------------------------------------------------------------------
 
     def _settle(self, spool: Spool, quarantine: Quarantine) -> Mask:
         """Which accepted rows stay, after identical rows, conflicting keys and repeated values."""
         held, key = self._held, self._data.key
-        whole = _joined(held.whole, np.uint64)
-        found = duplicates.find(whole, _joined(held.keys, np.uint64) if key else None)
+        found = duplicates.find(held.array("whole"), held.array("keys") if key else None)
         refused: list[tuple[str, str, list[str], Mask]] = []
         if found.conflict.any():
             refused.append((", ".join(key or ()), "DAT_KEY_CONFLICT", list(key or ()), found.conflict))
-        for name, hashes in held.unique.items():
-            again = duplicates.shared(_joined(hashes, np.uint64), ~found.identical)
+        for name, hashes in held.unique().items():
+            again = duplicates.shared(hashes, ~found.identical)
             if again.any():
                 refused.append((name, "DAT_UNIQUE", [name], again))
-        bad = np.zeros(len(whole), dtype=np.bool_)
+        bad = np.zeros(len(held), dtype=np.bool_)
         for _, _, _, mask in refused:
             bad |= mask
         if refused:
@@ -180,6 +150,7 @@ class Intake:
 
     def _refuse(self, spool: Spool, quarantine: Quarantine, refused: list[tuple[str, str, list[str], Mask]]) -> None:
         """Quarantine entries of accepted rows, whose values are in the spool."""
+        rows = self._held.array("rows")
         for batch, start in _placed(spool):
             entries = []
             for column, code, names, mask in refused:
@@ -187,32 +158,24 @@ class Intake:
                 if len(at):
                     picked = [batch.column(n).take(pa.array(at)).to_pylist() for n in names]
                     values = [shown(", ".join(_text(v) for v in row)) for row in zip(*picked, strict=True)]
-                    entries.append(Refusals(column, code, self._rows[start + at], values))
+                    entries.append(Refusals(column, code, rows[start + at], values))
             quarantine.add(entries)
 
-    @property
-    def _rows(self) -> npt.NDArray[np.int64]:
-        self._held.rows = [_joined(self._held.rows, np.int64)]
-        return self._held.rows[0]
-
-    def _sides(self, keep: Mask) -> Mask:
-        """True for the rows of the test side, among those that stay."""
-        data, held, kept = self._data, self._held, int(keep.sum())
+    def _sides(self, rows: int) -> Mask:
+        """True for the rows of the test side, among the `rows` that stay."""
+        data, held, by = self._data, self._held, self._by
         share, column = data.split.test, data.split.column
-        classes = _joined(held.targets, np.int64)[keep] if self._task == "classification" else None
-        how = self._by if column is None else f"{self._by} of {column}"
-        if self._by == "key":
-            test = split.by_hash(_joined(held.keys, np.uint64)[keep], share)
-        elif self._by == "group":
-            test = split.by_hash(_joined(held.groups, np.uint64)[keep], share)
-        elif self._by == "time":
-            test = split.by_time(_joined(held.moments, np.int64)[keep], share)
+        codes = held.array("targets") if held.has("targets") else None
+        if by == "time":
+            test = split.by_time(held.array("moments"), share)
+        elif by == "random":
+            test = split.at_random(rows, share, data.split.seed, codes)
         else:
-            test = split.at_random(kept, share, data.split.seed, classes)
-        names = [cells.canonical(v) for v in self._classes]
-        if classes is not None:
-            names, classes = _present(names, classes)
-        split.check(test, how, classes, names if classes is not None else None)
+            test = split.by_hash(held.array("keys" if by == "key" else "groups"), share)
+        names, classes = self._present(codes) if codes is not None else ([], None)
+        split.check(
+            test, by if column is None else f"{by} of {column}", classes, names if classes is not None else None
+        )
         if data.positive is not None and classes is not None and cells.canonical(data.positive) not in names:
             raise DataError(
                 "DAT_TARGET",
@@ -220,6 +183,11 @@ class Intake:
                 "name one of them",
             )
         return test
+
+    def _present(self, codes: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Names of the classes that stand in rows that stay, and those rows' codes among them."""
+        present, dense = np.unique(codes, return_inverse=True)
+        return [cells.canonical(self._held.classes[i]) for i in present], dense
 
     # ---- second pass -------------------------------------------------------------------------------------------
 
@@ -237,63 +205,36 @@ class Intake:
                 for writer, mask in ((train, keep[here] & ~side[here]), (held_out, keep[here] & side[here])):
                     if mask.any():
                         writer.write_batch(batch.filter(pa.array(mask)))
-        hashes = _joined(self._held.keys if self._data.key else self._held.whole, np.uint64)[keep]
+        hashes = self._held.array("keys" if self._data.key else "whole")
         np.save(self._out / "train.rows.npy", hashes[~test])
         np.save(self._out / "test.rows.npy", hashes[test])
 
-    def _finish(
-        self, keep: Mask, test: Mask, quarantine: Quarantine, dropped: list[str], source: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _describe(self, test: Mask, found: dict[str, Any]) -> dict[str, Any]:
+        """Complete and write the profile `found`, and write schema.json."""
         data, held = self._data, self._held
-        keys = _joined(held.keys, np.uint64)[keep] if data.key else None
-        groups = _joined(held.groups, np.uint64)[keep] if held.groups else None
+        given = data.split
+        found["split"] = {"by": self._by, "column": given.column, "share": given.test, "seed": given.seed}
+        keys, groups = (held.array(part) if held.has(part) else None for part in ("keys", "groups"))
+        found["leakage"] = profile.leakage(test, held.array("features"), keys, groups)
+        classes = None
+        if held.has("targets"):
+            counts = {v: n for v, n in zip(held.classes, self._class_counts(test), strict=True) if any(n.values())}
+            classes = sorted(counts)
+            found["classes"] = {cells.canonical(v): counts[v] for v in classes}
+        del self._held, held, keys, groups  # the columns are read now, one at a time
         sides = {s: profile.columns(self._out / f"{s}.parquet", data.columns) for s in ("train", "test")}
-        classes = sorted(self._classes) if self._task == "classification" else None
-        if classes is not None:
-            codes = _joined(held.targets, np.int64)[keep]
-            classes = [c for c in classes if (codes == self._classes[c]).any()]
-        found = {
-            "schema_version": 1,
-            "source": source,
-            "rows": {
-                "read": self._read,
-                "accepted": int(keep.sum()),
-                "refused": self._bad_rows,
-                "duplicates": self._duplicates,
-                "dropped_by_transform": self._dropped,
-                "train": int((~test).sum()),
-                "test": int(test.sum()),
-            },
-            "refused": quarantine.counts(),
-            "dropped_columns": {"count": len(dropped), "names": dropped[:1000]},
-            "split": {"by": self._by, "column": data.split.column, "share": data.split.test, "seed": data.split.seed},
-            "leakage": profile.leakage(test, _joined(held.features, np.uint64)[keep], keys, groups),
-            "classes": None if classes is None else self._class_counts(classes, keep, test),
-            "columns": {
-                n: {side: {k: v for k, v in of[n].items() if k != "levels"} for side, of in sides.items()}
-                for n in data.columns
-            },
+        found["columns"] = {
+            n: {side: {k: v for k, v in of[n].items() if k != "levels"} for side, of in sides.items()}
+            for n in data.columns
         }
         write_json(self._out / "schema.json", profile.schema(data.columns, data.target, sides["train"], classes))
         write_json(self._out / "profile.json", found)
         return found
 
-    def _class_counts(self, classes: list[Any], keep: Mask, test: Mask) -> dict[str, dict[str, int]]:
-        codes = _joined(self._held.targets, np.int64)[keep]
-        return {
-            cells.canonical(c): {
-                "train": int((codes[~test] == self._classes[c]).sum()),
-                "test": int((codes[test] == self._classes[c]).sum()),
-            }
-            for c in classes
-        }
-
-
-def _joined(parts: list[Any], kind: Any) -> Any:
-    """One array of the parts; the list then holds that one, so that memory is not used twice."""
-    if len(parts) != 1:
-        parts[:] = [np.concatenate(parts) if parts else np.empty(0, dtype=kind)]
-    return parts[0]
+    def _class_counts(self, test: Mask) -> list[dict[str, int]]:
+        codes, size = self._held.array("targets"), len(self._held.classes)
+        sides = {"train": np.bincount(codes[~test], minlength=size), "test": np.bincount(codes[test], minlength=size)}
+        return [{side: int(counts[i]) for side, counts in sides.items()} for i in range(size)]
 
 
 def _placed(spool: Spool) -> Iterator[tuple[pa.RecordBatch, int]]:
@@ -305,21 +246,3 @@ def _placed(spool: Spool) -> Iterator[tuple[pa.RecordBatch, int]]:
 
 def _text(value: Any) -> str:
     return "missing" if value is None else cells.canonical(value)
-
-
-def _moments(column: pa.ChunkedArray, name: str) -> npt.NDArray[Any]:
-    if column.null_count:
-        raise DataError(
-            "DAT_SPLIT",
-            f"split by time: {column.null_count:,} accepted rows have no {name}",
-            "remove nullable: true from the column, so that such rows go to quarantine, or split by another one",
-        )
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return np.asarray(column.to_numpy())
-
-
-def _present(names: list[str], codes: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Names and codes of the classes that stand in accepted rows."""
-    present, dense = np.unique(codes, return_inverse=True)
-    return [names[i] for i in present], dense

@@ -50,19 +50,19 @@ def _figures(values: pa.ChunkedArray, kind: str) -> dict[str, Any]:
 
 
 def _numbers(values: pa.ChunkedArray) -> dict[str, Any]:
-    present = values.drop_null().to_numpy()
-    if not len(present):
+    ordered = np.array(values.drop_null().to_numpy())  # a copy that may be sorted in place
+    if not len(ordered):
         return {"min": None, "max": None, "mean": None, "std": None, "quantiles": None}
-    floats = present.astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = float(floats.mean()), float(floats.std())
-    points = np.quantile(floats, _QUANTILES, method="inverted_cdf").tolist()
+        mean, std = float(ordered.mean()), float(ordered.std())
+    ordered.sort()
+    last = len(ordered) - 1
     return {
-        "min": present.min().item(),
-        "max": present.max().item(),
+        "min": ordered[0].item(),
+        "max": ordered[-1].item(),
         "mean": mean if np.isfinite(mean) else None,
         "std": std if np.isfinite(std) else None,
-        "quantiles": {f"{q:g}": point for q, point in zip(_QUANTILES, points, strict=True)},
+        "quantiles": {f"{q:g}": ordered[round(q * last)].item() for q in _QUANTILES},
     }
 
 

@@ -91,7 +91,7 @@ def _found(project: Project, data: Data, cache: Path) -> Located:
 
         fetched = fetch.fetch(source, cache, reuse)
         name = fetch.without_secrets(source)
-        return Located("url", name, {name: fetched}, format_of(urlsplit(source).path, data.format), {})
+        return Located("url", name, {name: fetched}, format_of(fetched.name, data.format), {})
     return _local(project, data, _from_url(source) if scheme else source)
 
 

@@ -1,6 +1,8 @@
 """A model repository made from a contract and a source, and what prepare leaves in it."""
 
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,7 @@ class Prepared:
     def refused(self):
         return [tuple(r.values()) for r in self.table("quarantine").to_pylist()]
 
-    def rows(self, *columns: str) -> list[tuple]:
+    def rows(self, *columns: str):
         """Accepted rows of both sides, sorted."""
         both = [self.table(side) for side in ("train", "test")]
         names = list(columns) or both[0].column_names
@@ -75,6 +77,13 @@ class Repository:
 
 
 @pytest.fixture
-def repository(tmp_path, monkeypatch) -> Repository:
+def repository(tmp_path, monkeypatch) -> Iterator[Repository]:
     monkeypatch.chdir(tmp_path)
-    return Repository(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    # Two versions of a file within a second look alike to Python's cache of compiled files.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+    yield Repository(tmp_path)
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]

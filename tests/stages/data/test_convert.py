@@ -1,6 +1,6 @@
 """Whole columns convert as their single values do: `cells` is the definition, `convert` the quick way."""
 
-# ruff: noqa: DTZ001  naive times are what is converted
+# ruff: noqa: DTZ001, RUF005  naive times are what is converted
 from __future__ import annotations
 
 import datetime as dt

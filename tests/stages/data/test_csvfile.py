@@ -11,14 +11,17 @@ from stages.data import csvfile
 from stages.errors import DataError
 
 NASTY = (
-    'id,name,note\r\n1,plain,x\r\n2,"a, b","two\r\nlines"\r\n\r\n3,"say ""hi""",\r\n4,short\r\n5,too,many,cells\r\n6,NA,"NA"\r\n'
+    'id,name,note\r\n1,plain,x\r\n2,"a, b","two\r\nlines"\r\n\r\n3,"say ""hi""",\r\n'
+    '4,short\r\n5,too,many,cells\r\n6,NA,"NA"\r\n'
     '7,5" pipe,é€\r\n8, padded ,"' + "long " * 300 + '"\r\n9,last,no line end'
 )
 
 
 def read(path, columns=None, size=csvfile.SIZE, **options):
     """Rows as dicts by number, and lost rows."""
-    rows, lost, cells = {}, {}, []
+    rows: dict[int, dict[str, str | None]] = {}
+    lost: dict[int, str | None] = {}
+    cells = []
     for chunk in csvfile.chunks(path, path.name, ReadOptions(**options), columns, size):
         for place, number in enumerate(chunk.rows.tolist()):
             rows[number] = {name: array[place].as_py() for name, array in chunk.columns.items()}

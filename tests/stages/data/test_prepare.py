@@ -202,6 +202,8 @@ def test_schema_describes_the_training_side(repository):
 
 
 X_AND_Y = {"x": NUMBER, "y": NUMBER}
+CATEGORY = {"columns": {"x": {"type": "category"}, "y": NUMBER}}
+CLASSES = {"task": "classification", "columns": {"x": NUMBER, "y": {"type": "category"}}}
 
 
 @pytest.mark.parametrize(
@@ -216,10 +218,10 @@ X_AND_Y = {"x": NUMBER, "y": NUMBER}
         ("x;y\n1;1\n", {}, "DAT_COLUMN_MISSING", "'x', 'y'"),
         ("x,y\n1,1\n", {}, "DAT_SPLIT", "test side is empty"),
         ("x,y\n" + "1,1\n2,1\n3,1\n", {"split": {"by": "time", "column": "y"}}, "DAT_SPLIT", "split by time of y"),
-        (b"x,y\n" + b"\xff\xe9,1\n" * 5, {"columns": {"x": {"type": "category"}, "y": NUMBER}}, "DAT_ENCODING", "utf-8"),
-        ("x,y\n" + "1,1\n2,1\n3,2\n", {"task": "classification", "columns": {"x": NUMBER, "y": {"type": "category"}}, "split": {"by": "time", "column": "x"}, }, "DAT_SPLIT", "class"),
-        ("x,y\n" + "1,1\n2,1\n3,1\n", {"task": "classification", "columns": {"x": NUMBER, "y": {"type": "category"}}}, "DAT_SPLIT", "one class only: '1'"),
-        ("x,y\n" + "1,1\n2,0\n3,1\n4,0\n", {"task": "classification", "columns": {"x": NUMBER, "y": {"type": "category"}}, "positive": "yes"}, "DAT_TARGET", "it has 0, 1"),
+        (b"x,y\n" + b"\xff\xe9,1\n" * 5, CATEGORY, "DAT_ENCODING", "utf-8"),
+        ("x,y\n" + "1,1\n2,1\n3,2\n", CLASSES | {"split": {"by": "time", "column": "x"}}, "DAT_SPLIT", "class"),
+        ("x,y\n" + "1,1\n2,1\n3,1\n", CLASSES, "DAT_SPLIT", "one class only: '1'"),
+        ("x,y\n" + "1,1\n2,0\n3,1\n4,0\n", CLASSES | {"positive": "yes"}, "DAT_TARGET", "it has 0, 1"),
     ],
 )  # fmt: skip
 def test_refused_sources(repository, content, options, code, said):
@@ -284,5 +286,5 @@ def test_a_thousand_columns_with_one_bad_cell(repository):
     rows = [[str(r + i) for i in range(1001)] for r in range(20)]
     rows[7][500] = "?"
     repository.write("data.csv", csv(names, rows))
-    done = repository.prepare({n: NUMBER for n in names}, max_bad_fraction=0.1)
+    done = repository.prepare(dict.fromkeys(names, NUMBER), max_bad_fraction=0.1)
     assert done.refused == [(8, "c500", "DAT_TYPE", "?")]

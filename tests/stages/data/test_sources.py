@@ -1,0 +1,312 @@
+"""Where data comes from: paths, globs, URLs, SQL and Python, on real files, servers and data bases."""
+
+import http.server
+import sqlite3
+import threading
+from contextlib import contextmanager
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from stages.data import fetch, sources, sqlsource
+from stages.errors import ConfigError, DataError, InfraError
+
+COLUMNS = {"x": {"type": "number", "nullable": True}, "y": {"type": "number"}}
+CSV = "x,y\n" + "".join(f"{i},{i}\n" for i in range(10))
+
+
+def located(repository, **options):
+    project = repository.project(COLUMNS, **options)
+    return sources.locate(project, project.work / "cache")
+
+
+@pytest.fixture
+def refused(repository):
+    def ask(kind=DataError, **options):
+        with pytest.raises(kind) as error:
+            located(repository, **options)
+        assert "\n" not in error.value.what
+        return error.value
+
+    return ask
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+
+def test_paths_and_globs(repository):
+    repository.write("a/2.csv", CSV)
+    repository.write("a/10.csv", CSV)
+    repository.write("a/deep/3.csv", CSV)
+    repository.write("[odd].csv", CSV)
+    assert list(located(repository, source="a/*.csv").files) == ["a/10.csv", "a/2.csv"]
+    assert list(located(repository, source="a/**/*.csv").files) == ["a/10.csv", "a/2.csv", "a/deep/3.csv"]
+    assert list(located(repository, source="[odd].csv").files) == ["[odd].csv"]
+    assert list(located(repository, source=f"file://{repository.root}/a/2.csv").files) == ["a/2.csv"]
+    assert located(repository, source="a/2.csv").digests["a/2.csv"]["size"] == len(CSV)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ({"source": "datta.csv"}, "DAT_SOURCE_MISSING", "did you mean data.csv?"),
+        ({"source": "nowhere/data.csv"}, "DAT_SOURCE_MISSING", "nowhere/"),
+        ({"source": "*.parquet"}, "DAT_SOURCE_MISSING", "no file matches"),
+        ({"source": "folder"}, "DAT_SOURCE_MISSING", "is a folder"),
+        ({"source": "data.xlsx"}, "DAT_FORMAT", "data.xlsx"),
+        ({"source": "data.*"}, "DAT_FORMAT", "data.xlsx"),
+        ({"source": "mixed/*"}, "DAT_FORMAT", "csv, jsonl"),
+        ({"source": "gs://bucket/data.csv"}, "DAT_SOURCE", "gs:// is not known"),
+        ({"source": "s3://bucket/data.csv"}, "DAT_SOURCE", "s3fs"),
+        ({"source": "file://elsewhere/data.csv"}, "DAT_SOURCE", "this machine"),
+        ({"source": "http://[broken/data.csv"}, "DAT_SOURCE", "no valid address"),
+    ],
+)
+def test_wrong_sources(repository, refused, options, code, said):
+    for name in ("data.csv", "data.xlsx", "folder/x.csv", "mixed/a.csv", "mixed/b.jsonl"):
+        repository.write(name, CSV)
+    error = refused(**options)
+    assert (error.code, said in error.what) == (code, True), error.what
+
+
+def test_a_format_may_be_given(repository):
+    repository.write("data.txt", CSV)
+    assert repository.prepare(COLUMNS, source="data.txt", format="csv").profile["rows"]["read"] == 10
+
+
+@pytest.mark.parametrize("declared", ["parquet", "jsonl"])
+def test_a_file_of_another_format(repository, declared):
+    repository.write("data.csv", CSV)
+    with pytest.raises(DataError) as error:
+        repository.prepare(COLUMNS, format=declared)
+    assert error.value.code == ("DAT_FORMAT" if declared == "parquet" else "DAT_COLUMN_MISSING")
+    repository.write("data.jsonl", "\n[\n" + '{"x": 1, "y": 1}]')
+    with pytest.raises(DataError, match="JSON array"):
+        repository.prepare(COLUMNS, source="data.jsonl")
+
+
+# ---- HTTP --------------------------------------------------------------------------------------------------------
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    answers: tuple[tuple[int, bytes, dict[str, str]], ...]
+    seen: list[tuple[str, str | None]]
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: "_Server"
+
+    def do_GET(self):
+        server = self.server
+        server.seen.append((self.path, self.headers.get("Authorization")))
+        status, body, headers = server.answers[min(len(server.seen), len(server.answers)) - 1]
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(*answers):
+    """A server on this machine that gives (status, body, headers) in turn, the last one for ever."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.answers, server.seen = answers, []
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server, f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_a_file_is_fetched_and_compared_by_digest(repository, at_once):
+    new = CSV + "10,10\n"
+    with serving((200, CSV.encode(), {}), (200, CSV.encode(), {}), (200, new.encode(), {})) as (server, address):
+        source = f"http://user:s%20cret@{address}/data/set.csv?token=t0ken"
+        assert repository.prepare(COLUMNS, source=source).result.status == "done"
+        assert repository.prepare(COLUMNS, source=source).result.status == "skipped"
+        third = repository.prepare(COLUMNS, source=source)
+        assert third.profile["rows"]["read"] == 11
+        assert repository.prepare(COLUMNS, source=source, refresh="never").profile["rows"]["read"] == 11
+        assert server.seen == [("/data/set.csv?token=t0ken", "Basic dXNlcjpzIGNyZXQ=")] * 3
+    written = "".join(p.read_text() for p in third.folder.glob("*.json"))
+    assert f"http://{address}/data/set.csv?…" in written
+    assert "s%20cret" not in (third.folder / "profile.json").read_text()
+    assert "t0ken" not in (third.folder / "profile.json").read_text()
+
+
+def test_redirects_are_followed_without_the_password(repository, at_once):
+    with (
+        serving((200, CSV.encode(), {})) as (there, address),
+        serving((302, b"", {"Location": f"http://{address}/x.csv"})) as (_, first),
+    ):
+        assert list(located(repository, source=f"http://u:p@{first}/data.csv").files) == [f"http://{first}/data.csv"]
+        assert there.seen == [("/x.csv", None)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "code", "said", "asked"),
+    [
+        ([(404, b"", {})], DataError, "DAT_SOURCE", "404 Not Found", 1),
+        ([(403, b"", {})], DataError, "DAT_SOURCE", "403 Forbidden", 1),
+        ([(302, b"", {"Location": "/data.csv"})], DataError, "DAT_SOURCE", "leads nowhere", None),
+        ([(302, b"", {"Location": "file:///etc/passwd"})], DataError, "DAT_SOURCE", "leads nowhere", 1),
+        ([(503, b"", {})], InfraError, "DAT_NETWORK", "503", 3),
+        ([(200, b"x,y\n1", {"Content-Length": "999"})], InfraError, "DAT_NETWORK", "after 5 of 999 bytes", 3),
+    ],
+)
+def test_servers_that_do_not_give_the_file(repository, refused, at_once, answers, kind, code, said, asked):
+    with serving(*answers) as (server, address):
+        error = refused(kind, source=f"http://me:pa55word@{address}/data.csv?key=k3y")
+        assert (error.code, said in error.what) == (code, True), error.what
+        assert "pa55" not in error.what + error.todo
+        assert "k3y" not in error.what + error.todo
+        assert asked in (None, len(server.seen))
+    assert not list((repository.root / ".mlci").rglob("*.part"))
+
+
+def test_a_server_that_recovers(repository, at_once):
+    with serving((500, b"", {}), (200, CSV.encode(), {})) as (_, address):
+        assert located(repository, source=f"http://{address}/data.csv").files
+
+
+def test_no_server(repository, refused, at_once):
+    with serving((200, b"", {})) as (_, address):
+        pass
+    assert refused(InfraError, source=f"http://{address}/data.csv").code == "DAT_NETWORK"
+
+
+# ---- SQL ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(repository):
+    with sqlite3.connect(repository.root / "rows.db") as connection:
+        connection.execute("create table t (x, y real, name text, odd)")
+        rows = [(None, float(i), f"n{i}", i if i % 2 else f"text {i}") for i in range(30)]
+        connection.executemany("insert into t values (?, ?, ?, ?)", [*rows[:25], *((1.5, *r[1:]) for r in rows[25:])])
+    connection.close()
+    return {"sql": "select * from t order by y", "url": "sqlite:///rows.db"}
+
+
+def test_rows_of_a_query(repository, database, monkeypatch):
+    monkeypatch.setattr(sqlsource, "ROWS", 10)  # a column of nulls, then numbers: parts disagree
+    columns = COLUMNS | {"name": {"type": "category"}, "odd": {"type": "category"}}
+    done = repository.prepare(columns, source=database)
+    assert done.profile["rows"]["accepted"] == 30
+    assert done.rows("y", "x", "odd")[-1] == (9.0, None, "9")
+    assert done.profile["source"]["kind"] == "sql"
+    assert repository.prepare(columns, source=database).result.status == "skipped"
+    with sqlite3.connect(repository.root / "rows.db") as connection:
+        connection.execute("update t set y = 99 where y = 0")
+    connection.close()
+    assert repository.prepare(columns, source=database).result.status == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "code", "said"),
+    [
+        ({"sql": "select absent from t"}, DataError, "DAT_SOURCE", "no such column"),
+        ({"sql": "selec"}, DataError, "DAT_SOURCE", "syntax error"),
+        ({"sql": "update t set y = 1"}, DataError, "DAT_SOURCE", "gives no rows"),
+        ({"sql": "select y, y from t"}, DataError, "DAT_HEADER", "y more than once"),
+        ({"sql": "select * from t where y < 0"}, DataError, "DAT_EMPTY", "no row"),
+        ({"url": "sqlite:///nowhere.db"}, DataError, "DAT_SOURCE_MISSING", "nowhere.db"),
+        ({"url": "no address at all"}, DataError, "DAT_SOURCE", "no address"),
+        ({"url": "dialect://me:pa55word@host/x"}, DataError, "DAT_SOURCE", "dialect"),
+        ({"url": "mssql+pymssql://me:pa55word@host/x"}, DataError, "DAT_SOURCE", "pymssql"),
+    ],
+)
+def test_queries_and_data_bases_that_fail(repository, refused, database, change, kind, code, said):
+    error = refused(kind, source=database | change)
+    assert (error.code, said in error.what) == (code, True), error.what
+    assert "pa55" not in error.what + error.todo
+
+
+def test_a_query_leaves_the_data_base_alone(repository, refused, database):
+    refused(source=database | {"sql": "delete from t"})
+    with sqlite3.connect(repository.root / "rows.db") as connection:
+        assert connection.execute("select count(*) from t").fetchone() == (30,)
+    connection.close()
+
+
+# ---- Python ------------------------------------------------------------------------------------------------------
+
+MODULE = """
+import pandas as pd
+
+def frame():
+    return pd.DataFrame({"x": [1, None, 3.5, 4], "y": [1, 2, 3, 4], "when": pd.to_datetime(["2024-01-01"] * 4)})
+
+def parts():
+    yield pd.DataFrame({"x": [None, None], "y": [1, 2]})
+    yield pd.DataFrame({"x": ["3", 4], "y": [3, 4.5]})
+
+def fails():
+    raise RuntimeError("no connection to\\nthe source")
+
+def text():
+    return "x,y"
+
+def empty():
+    return iter([])
+
+def objects():
+    return pd.DataFrame({"x": [object(), object()], "y": [1, 2]})
+
+def differing():
+    yield pd.DataFrame({"x": [1], "y": [1]})
+    yield pd.DataFrame({"x": [1]})
+"""
+
+
+def test_frames_of_a_function(repository):
+    repository.write("rows.py", MODULE)
+    assert repository.prepare(COLUMNS, source="python:rows:frame").rows() == [(1, 1), (3.5, 3), (4, 4), (None, 2)]
+    assert repository.prepare(COLUMNS, source="python:rows:frame").result.status == "skipped"
+    assert repository.prepare(COLUMNS, source="python:rows:parts").rows() == [(3, 3), (4, 4.5), (None, 1), (None, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("fails", "DAT_SOURCE", "(rows.py:12): RuntimeError: no connection to"),
+        ("text", "DAT_SOURCE", "gave str"),
+        ("empty", "DAT_EMPTY", "no row"),
+        ("objects", "DAT_SOURCE", "'x' holds object objects"),
+        ("differing", "DAT_HEADER", "later part"),
+    ],
+)
+def test_functions_that_give_no_frames(repository, refused, name, code, said):
+    repository.write("rows.py", MODULE)
+    error = refused(source=f"python:rows:{name}")
+    assert (error.code, said in error.what) == (code, True), error.what
+
+
+def test_a_function_that_is_not_there(repository, refused):
+    repository.write("rows.py", MODULE)
+    assert refused(ConfigError, source="python:rows:fram").code == "CFG_IMPORT"
+
+
+def test_the_same_rows_give_the_same_snapshot(repository):
+    repository.write("rows.py", MODULE)
+    first = located(repository, source="python:rows:parts").digests
+    assert located(repository, source="python:rows:parts").digests == first
+    path = next(iter(located(repository, source="python:rows:parts").files.values()))
+    assert (
+        pq.read_table(path)
+        .to_pandas()
+        .equals(pd.DataFrame({"x": [None, None, "3", "4"], "y": [1, 2, 3, 4.5]}, dtype=None).astype({"x": "str"}))
+    )
