@@ -37,6 +37,7 @@ def transformed(repository, monkeypatch):
     return run
 
 
+RESET = "    return frame.assign(y=1.0).dropna().reset_index(drop=True)\n"
 SEEN = """
     line = json.dumps([[c, str(t)] for c, t in frame.dtypes.items()] + [int(frame.index[0]), len(frame)])
     with open("seen.txt", "a") as file:
@@ -161,7 +162,8 @@ def test_json_lines_and_parquet_give_typed_frames(repository):
     rows[7]["mixed"] = "seven"
     repository.write(
         "features.py",
-        "from pathlib import Path\n\ndef change(frame):\n    Path('seen').write_text(str(dict(frame.dtypes.astype(str))))\n"
+        "from pathlib import Path\n\ndef change(frame):\n"
+        "    Path('seen').write_text(str(dict(frame.dtypes.astype(str))))\n"
         "    return frame.assign(y=1.0)\n",
     )
     repository.write("data.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
