@@ -65,6 +65,7 @@ class Service:
         self._key = api_key.encode() if api_key else None
         self._log_access = log_access
         self._in_flight = 0
+        self.monitoring.in_flight.set_function(lambda: float(self._in_flight))
         self._batcher = Batcher(
             predictor.predict, self.limits.max_batch_rows, self.limits.max_waiting_rows, self.monitoring.batch
         )
@@ -77,7 +78,7 @@ class Service:
             "/livez": probes,
             "/readyz": readiness,
             "/model": {"GET": self._describe, "HEAD": self._describe},
-            "/metrics": {"GET": self._metrics},
+            "/metrics": {"GET": self._metrics, "HEAD": self._metrics},
             "/openapi.json": {"GET": self._document, "HEAD": self._document},
         }
         self._open_paths = {"/livez", "/readyz"}
@@ -145,7 +146,6 @@ class Service:
             raise Refused(429, "SRV_BUSY", "too many requests at once; try again", headers=_RETRY, close=True)
         _check_media_type(scope)
         self._in_flight += 1
-        self.monitoring.in_flight.set(self._in_flight)
         whole = False
         try:
             async with asyncio.timeout(self.limits.deadline_seconds):
@@ -159,13 +159,13 @@ class Service:
             raise Refused(504, "SRV_DEADLINE", f"no answer {within}; send fewer rows at once", headers=_RETRY) from None
         finally:
             self._in_flight -= 1
-            self.monitoring.in_flight.set(self._in_flight)
 
     async def _answer(self, body: bytes) -> Response:
         rows = _rows(parse(body), self.limits.max_rows)
         decoded = self.predictor.decode(rows)
-        self.monitoring.unknown.inc(decoded.unknown)
-        self.monitoring.ignored.inc(decoded.ignored)
+        if decoded.unknown or decoded.ignored:
+            self.monitoring.unknown.inc(decoded.unknown)
+            self.monitoring.ignored.inc(decoded.ignored)
         if decoded.refused:
             self.monitoring.refused.inc(decoded.refused)
             values = "1 value does" if decoded.refused == 1 else f"{decoded.refused} values do"

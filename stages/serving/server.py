@@ -79,10 +79,13 @@ class Server(uvicorn.Server):
         self.listening = listening
         self._public: asyncio.Server | None = None
         self._public_address: tuple[str, int] | None = None
+        self._public_socket: socket.socket | None = None
+        self._published = 0
         self._private_port: int | None = None
         self._refused: dict[str, str] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._withdrawing: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -121,10 +124,10 @@ class Server(uvicorn.Server):
     # ---- commands --------------------------------------------------------------------------------------------------
 
     def publish(self) -> None:
-        """Listen on the public port as well. The state file says whether that worked."""
+        """Listen on the public port as well; if it does so already, again, ahead of others. The state file says
+        whether that worked."""
         self._withdrawing = None
-        task = asyncio.ensure_future(self._publish())
-        task.add_done_callback(lambda _: self._write_state())
+        self._publishing = asyncio.ensure_future(self._publish_and_say())
 
     def withdraw(self) -> None:
         """Stop listening on the public port, keep running."""
@@ -142,8 +145,7 @@ class Server(uvicorn.Server):
         self._ending = asyncio.ensure_future(self._end())
         self._write_state()
 
-    # ---- how
-    # ---------------------------------------------------------------------------------------------------------
+    # ---- how -----------------------------------------------------------------------------------------------
 
     async def _listen(self, own: socket.socket) -> asyncio.Server:
         def protocol() -> asyncio.Protocol:
@@ -155,19 +157,31 @@ class Server(uvicorn.Server):
         self.servers.append(server)
         return server
 
+    async def _publish_and_say(self) -> None:
+        older = self._public
+        await self._publish()
+        self._write_state()
+        if older is not None and older is not self._public:
+            await asyncio.sleep(self.service.limits.drain_seconds)
+            self._close(older)
+
     async def _publish(self) -> None:
-        if self._public is not None:
-            return
+        join = self.listening.join or self._public is not None
         try:
-            own = sockets.public(self.listening.host, self.listening.port, self.listening.join)
+            own = sockets.public(self.listening.host, self.listening.port, join)
         except InfraError as error:
             self._refused = {"code": error.code, "what": error.what, "todo": error.todo}
             return
         self._refused = None
-        self._public_address = own.getsockname()[:2]
+        self._public_socket, self._public_address = own, own.getsockname()[:2]
         self._public = await self._listen(own)
+        self._published += 1
         self.service.last_answers = False
         log.info("serving %s on http://%s:%d", self.listening.version[:12], *self._public_address)
+
+    def _close(self, server: asyncio.Server) -> None:
+        server.close()
+        self.servers = [s for s in self.servers if s is not server]
 
     async def _withdraw(self) -> None:
         # Each caller goes over to the new process with its next connection.
@@ -177,8 +191,7 @@ class Server(uvicorn.Server):
             return  # published again meanwhile
         server, self._public, self._public_address = self._public, None, None
         if server is not None:
-            server.close()
-            self.servers = [s for s in self.servers if s is not server]
+            self._close(server)
         self.listening.join = True  # whoever comes back does so beside the one that took over
         self._write_state()
 
@@ -197,6 +210,8 @@ class Server(uvicorn.Server):
         self.listening.lifeline = None
         if not kept and not self._is_promoted():
             log.warning("the deployment was given up before it was done: ending")
+            if self._public is not None and self._public_socket is not None and self.listening.join:
+                sockets.steer_back(self._public_socket)
             self.end()
 
     def _is_promoted(self) -> bool:
@@ -221,6 +236,7 @@ class Server(uvicorn.Server):
             "state": state,
             "private_port": self._private_port,
             "public": public,
+            "published": self._published,
             "refused": self._refused,
         }
         try:

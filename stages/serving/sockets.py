@@ -8,6 +8,7 @@ in the older one's queue when that is closed: the kernel would reset it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -87,19 +88,31 @@ def _bound(host: str, port: int, share: bool) -> socket.socket:
 def _steer_here(newest: socket.socket) -> None:
     """Send all new connections of the group to its newest member. Where the kernel cannot, they are spread by
     hash."""
-    inode = str(os.fstat(newest.fileno()).st_ino)
+    _steer(newest, _group(newest) - 1)
+
+
+def steer_back(newest: socket.socket) -> None:
+    """Send all new connections of the group to the member before its newest, which is about to be closed."""
+    if _group(newest) > 1:
+        _steer(newest, _group(newest) - 2)
+
+
+def _group(member: socket.socket) -> int:
+    """How many sockets listen on a socket's address."""
+    inode = str(os.fstat(member.fileno()).st_ino)
     listening = _listening()
     here = [address for address, _, its_inode in listening if its_inode == inode]
-    group = sum(address in here for address, _, _ in listening)
-    # The program answers with the index of a socket; the newest is last. Once the older ones are gone the index
-    # points behind the
-    # end, and the kernel falls back to its hash over what is left.
-    instruction = _Instruction(_BPF_RETURN, 0, 0, max(group - 1, 0))
+    return sum(address in here for address, _, _ in listening)
+
+
+def _steer(member: socket.socket, index: int) -> None:
+    # The program answers with the index of a socket, in the order in which they began to listen. When older ones
+    # are gone the index
+    # may point behind the end; then the kernel falls back to its hash over what is left.
+    instruction = _Instruction(_BPF_RETURN, 0, 0, max(index, 0))
     program = _Program(1, ctypes.pointer(instruction))
-    try:
-        newest.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, bytes(program))
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, bytes(program))
 
 
 def _listening() -> list[tuple[str, int, str]]:

@@ -30,8 +30,7 @@ class DirectoryStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    # ---- models
-    # ------------------------------------------------------------------------------------------------------
+    # ---- models --------------------------------------------------------------------------------------------
 
     def put(self, name: str, files: Mapping[str, Path | bytes]) -> str:
         """See `Store`. A version that a killed run left without its marker is completed; damaged files are
@@ -74,8 +73,7 @@ class DirectoryStore:
             known = [(marker["when"], p.name) for p in folders if (marker := _marker(p)) is not None]
         return [digest for _, digest in sorted(known)]
 
-    # ---- aliases
-    # -----------------------------------------------------------------------------------------------------
+    # ---- aliases -------------------------------------------------------------------------------------------
 
     def alias(self, name: str, env: str) -> Alias | None:
         """See `Store`."""
@@ -149,8 +147,7 @@ class DirectoryStore:
             stream.flush()
             os.fsync(stream.fileno())
 
-    # ---- who may write
-    # -----------------------------------------------------------------------------------------------
+    # ---- who may write -------------------------------------------------------------------------------------
 
     def writable(self) -> None:
         """See `Store`."""

@@ -58,10 +58,9 @@ class ProcessTarget:
         self._candidate: Started | None = None
         self._version: Version | None = None
         self._before: list[Process] = []
-        self._withdrawn: list[Process] = []
+        self._switched = False
 
-    # ---- the five verbs
-    # ----------------------------------------------------------------------------------------------
+    # ---- the five verbs ------------------------------------------------------------------------------------
 
     def build(self, version: Version) -> None:
         """Start the candidate on a private port and wait until it is ready."""
@@ -91,13 +90,13 @@ class ProcessTarget:
         """The candidate listens beside what served before and gets all new connections; once promoted, the other is
         taken off."""
         candidate = self._started()
+        self._switched = True
         candidate.process.tell(signal.SIGUSR1)
         candidate.await_state(ready_seconds(), "public")
         promote()
         candidate.keep()
         for process in self._before:
             process.tell(signal.SIGUSR2)
-            self._withdrawn.append(process)
 
     def watch(self, seconds: float) -> list[str]:
         """Golden answers, crashes and failed requests, until `seconds` have passed; at 0 nothing is looked at."""
@@ -116,19 +115,16 @@ class ProcessTarget:
     def restore(self) -> str | None:
         """See `base.Target`."""
         alive = [process for process in self._before if process.alive()]
-        for process in alive:
-            if process in self._withdrawn:
-                process.tell(signal.SIGUSR1)
-                self._await_public(process)
-        self._withdrawn = []
+        if self._switched:
+            for process in alive:
+                self._publish(process)
         if self._candidate is not None:
             self._candidate.process.end(END_SECONDS)
             self._candidate.release()
             self._candidate = None
         return alive[-1].version if alive else None
 
-    # ---- what is there
-    # -----------------------------------------------------------------------------------------------
+    # ---- what is there -------------------------------------------------------------------------------------
 
     def serving(self) -> list[Serving]:
         """See `base.Target`."""
@@ -167,8 +163,7 @@ class ProcessTarget:
         services.forget_dead(self._states, [])
         return ended
 
-    # ---- how
-    # ---------------------------------------------------------------------------------------------------------
+    # ---- how -----------------------------------------------------------------------------------------------
 
     @property
     def _states(self) -> Path:
@@ -204,9 +199,15 @@ class ProcessTarget:
             return process.state() is None and process.alive()
         return bool(public["port"] == self.place.port)
 
-    def _await_public(self, process: Process) -> None:
+    def _publish(self, process: Process) -> None:
+        """Have a process listen on the public port ahead of the candidate, so that this one can go without losing a
+        connection."""
+        before = int((process.state() or {}).get("published") or 0)
+        process.tell(signal.SIGUSR1)
         until = time.monotonic() + ready_seconds()
-        while process.alive() and not (process.state() or {}).get("public") and time.monotonic() < until:
+        while process.alive() and time.monotonic() < until:
+            if int((process.state() or {}).get("published") or 0) > before:
+                return
             time.sleep(0.02)
 
     def _described(self, process: Process) -> Serving:

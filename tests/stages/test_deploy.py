@@ -278,6 +278,8 @@ def test_unknown_environments_and_read_only_stores(tmp_path: Path, monkeypatch: 
 def test_a_bad_candidate_leaves_everything_as_it_was(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(project)
     one = model_digest(project.folder("train"))
+    port = project.config.deploy["local"].port
+    assert port is not None
     (old,) = processes(project)
     moves = operate.history(project)
     cases = [
@@ -288,10 +290,11 @@ def test_a_bad_candidate_leaves_everything_as_it_was(project: Project, monkeypat
     ]
     for code, spoil in cases:
         retrain(project, 2)
-        with monkeypatch.context() as spoilt:
+        with monkeypatch.context() as spoilt, Load(port, 2) as load:
             spoil(project, spoilt)
             with pytest.raises(InfraError) as refused:
                 deploy(project)
+        assert load.failed == []
         assert refused.value.code == code
         assert processes(project) == [old], f"{code}: nothing is left of the candidate, and the old one lives"
         assert serving(project) == one
@@ -430,6 +433,8 @@ def test_killed_anywhere_the_next_deployment_goes_on(project: Project) -> None:
     one = model_digest(project.folder("train"))
     (old,) = processes(project)
     two = retrain(project, 2)
+    port = project.config.deploy["local"].port
+    assert port is not None
 
     # Before the alias moves, the candidate ends by itself and the old one goes on.
     for where, what in (
@@ -437,9 +442,11 @@ def test_killed_anywhere_the_next_deployment_goes_on(project: Project) -> None:
         ("process.ProcessTarget", "prove"),
         ("directory.DirectoryStore", "move"),
     ):
-        kill_in(project, where, what)
-        for process in processes(project):
-            assert process == old or process.gone_within(30)
+        with Load(port, 2) as load:
+            kill_in(project, where, what)
+            for process in processes(project):
+                assert process == old or process.gone_within(30)
+        assert load.failed == []
         assert serving(project) == one
         assert [m["to"] for m in operate.history(project)] == [one]
         assert operate.status(project)[0]["answers"]
