@@ -143,11 +143,12 @@ def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:
     """End whatever serves an environment. Returns `version pid state url` of each ended process; alias and log stay.
 
     Raises:
-        InfraError: DEP_BUSY: a deployment is under way.
+        InfraError: DEP_BUSY: a deployment is under way; STO_READONLY.
     """
     environment = Environment.of(project, env)
-    target = environment.target()
-    return [{"version": s.version, **s.details} for s in target.stop()]
+    with environment.store.deploying(environment.model, environment.name):
+        ended = environment.target().stop()
+    return [{"version": s.version, **s.details} for s in ended]
 
 
 def serve(project: Project, version: str | None = None, host: str = "127.0.0.1", port: int = 8080) -> NoReturn:

@@ -28,6 +28,7 @@ from stages.store import model_digest
 from stages.targets import operate, services
 from stages.targets.client import Client
 from stages.targets.environment import Environment
+from stages.targets.process import ProcessTarget
 from stages.targets.promotion import next_move
 from tests.stages import modelkit
 
@@ -349,6 +350,9 @@ def test_two_deployments_at_once(project: Project) -> None:
     environment = Environment.of(project)
     with environment.store.deploying("demo", "local"):
         assert refusal(project).code == "DEP_BUSY"
+        with pytest.raises(InfraError) as refused:
+            operate.stop(project)
+        assert refused.value.code == "DEP_BUSY"
 
 
 # --- under watch ---------------------------------------------------------------------------------------
@@ -514,7 +518,9 @@ def test_inside_jenkins_a_service_stays_only_when_asked_to(
     monkeypatch.setenv("JENKINS_URL", "https://jenkins.example.com/")
     monkeypatch.setenv("JENKINS_NODE_COOKIE", "durable-1")
     project = modelkit.project(tmp_path / "demo", free_port(), options=f", keep: {keep}, api_key: s3cret")
-    given = {**services._environment(), **Environment.of(project).target()._environment()}
+    target = Environment.of(project).target()
+    assert isinstance(target, ProcessTarget)
+    given = {**services._environment(), **target._environment()}
     assert given["JENKINS_NODE_COOKIE"] == cookie
     assert given["MLCI_API_KEY"] == "s3cret"
     assert "JENKINS_URL" not in given
