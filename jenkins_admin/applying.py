@@ -179,6 +179,7 @@ class _Run:
             return
         if action.credential is None:
             return
+        self.server.connection.check_encrypted()
         self.server.connection.hide(credentials.values(action.credential))
         xml = xmltree.serialise(credentials.render(action.credential, self.settings.signature))
         if action.verb == "update":

@@ -16,7 +16,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,6 +51,18 @@ class Away(JenkinsError):
     """Jenkins did not answer, or said that it is starting: what follows a build waits for it."""
 
 
+class _Wire:
+    """A session for one request at a time, and the crumb that belongs to it."""
+
+    def __init__(self) -> None:
+        self.session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=2, max_retries=0)
+        self.session.mount("http://", adapter)
+        self.session.mount("https://", adapter)
+        self.session.headers["User-Agent"] = "mlci-admin"
+        self.crumb: dict[str, str] = {}
+
+
 class Connection:
     """Requests to the Jenkins of `server`, relative to its address.
 
@@ -68,16 +81,11 @@ class Connection:
         self.url = server.url + "/"
         self._verify = _ca_file(server, base)
         self._sleep, self._dice = sleep, dice
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._idle: list[_Wire] = []
         self._lock = threading.Lock()
         self._secrets = _hidden(server)
-        if (server.token or server.password) and not server.allow_http and _is_open(server.url):
-            raise ConfigError(
-                "JEN_PLAIN_HTTP",
-                f"{server.url} would get the token over unencrypted http",
-                "use https, or say server.allow_http: true if the network is trusted",
-            )
+        if server.token or server.password:
+            self.check_encrypted()
 
     def __enter__(self) -> Self:
         return self
@@ -88,11 +96,19 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the sessions of all threads."""
+        """End idle connections."""
         with self._lock:
-            for session in self._sessions:
-                session.close()
-            self._sessions.clear()
+            for wire in self._idle:
+                wire.session.close()
+            self._idle.clear()
+
+    def check_encrypted(self) -> None:
+        """Raises: ConfigError: JEN_PLAIN_HTTP: secrets would travel in clear to another host, and nobody allowed it."""
+        if _is_open(self.server.url) and not self.server.allow_http:
+            what = f"{self.server.url} would get secrets over unencrypted http"
+            raise ConfigError(
+                "JEN_PLAIN_HTTP", what, "use https, or say server.allow_http: true if the network is trusted"
+            )
 
     # ---- requests ------------------------------------------------------------------------------------------------
 
@@ -129,6 +145,7 @@ class Connection:
         data: bytes | Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
+        anonymous: bool = False,
     ) -> requests.Response:
         """One request and its answer, if its status is in `accept`; retried as far as `repeat` allows.
 
@@ -141,7 +158,7 @@ class Connection:
         while True:
             wait: float | None = None
             try:
-                response = self._once(method, url, params, data, headers, stream)
+                response = self._once(method, url, params, data, headers, stream, anonymous)
             except requests.exceptions.SSLError as error:
                 raise self._error(
                     "JEN_TLS",
@@ -173,53 +190,53 @@ class Connection:
         data: bytes | Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         stream: bool,
+        anonymous: bool,
     ) -> requests.Response:
         """Send, fetching a crumb when Jenkins asks for one, and following redirects of reads."""
         asked = False
-        for _ in range(6):
-            session = self._session()
-            own = _origin(url) == _origin(self.url)
-            response = session.request(
-                method,
-                url,
-                params=params,
-                data=data,
-                headers={**(headers or {}), **(self._crumb() if own and method == "POST" else {})},
-                auth=self._authorise if own else _anonymous,
-                allow_redirects=False,
-                timeout=(10.0, self.server.timeout),
-                stream=stream,
-                verify=self._verify if own else True,
-            )
-            # requests would guess, slowly and wrongly: config.xml names its charset inside, logs not at all.
-            response.encoding = "utf-8"
-            if method == "POST" and response.status_code == 403 and not asked and "crumb" in response.text.lower():
-                # An API token needs no crumb; a password's ends with its session. Once for each request: a crumb
-                # that is refused although it is new is not the trouble.
-                asked = True
-                if self._fetch_crumb():
-                    continue
-            target = response.headers.get("Location")
-            if method != "GET" or response.status_code not in _REDIRECTS or not target:
-                return response
-            url, params = urljoin(url, target), None
-            if _is_login(url):
-                return response
-            response.close()
+        with self._borrowed() as wire:
+            for _ in range(6):
+                own = _origin(url) == _origin(self.url)
+                response = wire.session.request(
+                    method,
+                    url,
+                    params=params,
+                    data=data,
+                    headers={**(headers or {}), **(wire.crumb if own and method == "POST" else {})},
+                    auth=self._authorise if own and not anonymous else _anonymous,
+                    allow_redirects=False,
+                    timeout=(10.0, self.server.timeout),
+                    stream=stream,
+                    verify=self._verify if own else True,
+                )
+                # requests would guess, slowly and wrongly: config.xml names its charset inside, logs not at all.
+                response.encoding = "utf-8"
+                if method == "POST" and response.status_code == 403 and not asked and "crumb" in response.text.lower():
+                    # An API token needs no crumb; a password's ends with its session. Once for each request: a
+                    # crumb that is refused although it is new is not the trouble.
+                    asked = True
+                    if self._fetch_crumb(wire):
+                        continue
+                target = response.headers.get("Location")
+                if method != "GET" or response.status_code not in _REDIRECTS or not target:
+                    return response
+                url, params = urljoin(url, target), None
+                if _is_login(url):
+                    return response
+                response.close()
         raise requests.TooManyRedirects("redirected too often")
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None or session not in self._sessions:
-            session = requests.Session()
-            adapter = HTTPAdapter(pool_connections=2, pool_maxsize=2, max_retries=0)
-            session.mount("http://", adapter)
-            session.mount("https://", adapter)
-            session.headers["User-Agent"] = "mlci-admin"
-            self._local.session, self._local.crumb = session, {}
+    @contextmanager
+    def _borrowed(self) -> Iterator[_Wire]:
+        """A session that nobody else uses meanwhile, with its connection and crumb; a new one when all are in use."""
+        with self._lock:
+            wire = self._idle.pop() if self._idle else None
+        wire = wire or _Wire()
+        try:
+            yield wire
+        finally:
             with self._lock:
-                self._sessions.append(session)
-        return session
+                self._idle.append(wire)
 
     def _authorise(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # Set here and not on the session, so that neither ~/.netrc nor a redirect decides who gets it.
@@ -229,14 +246,8 @@ class Connection:
             request.headers["Authorization"] = f"Basic {pair}"
         return request
 
-    # ---- crumbs --------------------------------------------------------------------------------------------------
-
-    def _crumb(self) -> dict[str, str]:
-        found: dict[str, str] = getattr(self._local, "crumb", {})
-        return found
-
-    def _fetch_crumb(self) -> bool:
-        answer = self._session().get(
+    def _fetch_crumb(self, wire: _Wire) -> bool:
+        answer = wire.session.get(
             urljoin(self.url, "crumbIssuer/api/json"),
             auth=self._authorise,
             allow_redirects=False,
@@ -246,7 +257,7 @@ class Connection:
         if answer.status_code != 200:
             return False
         found = answer.json()
-        self._local.crumb = {str(found["crumbRequestField"]): str(found["crumb"])}
+        wire.crumb = {str(found["crumbRequestField"]): str(found["crumb"])}
         return True
 
     # ---- what went wrong -----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ USERNAME_PASSWORD = "com.cloudbees.plugins.credentials.impl.UsernamePasswordCred
 SECRET_TEXT = "org.jenkinsci.plugins.plaincredentials.impl.StringCredentialsImpl"  # noqa: S105  a class
 SSH_KEY = "com.cloudbees.jenkins.plugins.sshcredentials.impl.BasicSSHUserPrivateKey"
 
-_COST = 14  # scrypt's N as a power of two: about 40 ms and 16 MiB a guess
+_COST = 15  # scrypt's N as a power of two: about 80 ms and 32 MiB a guess
 _SECRET_TAGS = frozenset({"password", "secret", "passphrase", "privateKeySource", "description"})
 
 

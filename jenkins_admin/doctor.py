@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,8 +78,8 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 def _address(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
     url = settings.server.url
     try:
-        # Jenkins says its version to everybody, also with 403.
-        response = server.connection.get("login", accept=(200, 401, 403, 404))
+        # Jenkins says its version to everybody but to whom it refuses a login.
+        response = server.connection.get("login", accept=(200, 403, 404), anonymous=True)
     except MlciError as error:
         yield Check("address", "failed", error.what, error.todo)
         return
@@ -222,13 +223,19 @@ def _library(server: Server, settings: JenkinsYaml) -> Check:
         "allowVersionOverride": "true" if library.allow_version_override else "false",
     }
     response = server.connection.request("POST", where, accept=(200, 403, 404, 405), repeat=True, params=params)
-    text = " ".join(re.sub(r"<[^>]+>", " ", response.text).split())[:200] if response.status_code == 200 else ""
-    if response.status_code == 200 and "class='error'" not in response.text.replace('"', "'") and "revision" in text:
-        return Check("library", "ok", f"{library.name}@{library.version}: {text}")
-    if response.status_code == 200 and "Cannot validate" in text:
-        return Check("library", "skipped", f"{library.name} is not applied yet: apply, then ask again")
-    found = f"{library.name}@{library.version}: {text or 'Jenkins could not say'}"
-    return Check("library", "failed" if text else "skipped", found, "check library.git, version and credential")
+    lines = [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", part)).split()) for part in response.text.split("<br>")]
+    shown = f"{library.name}@{library.version}"
+    if response.status_code != 200:
+        return Check(
+            "library", "skipped", f"{shown}: this Jenkins cannot be asked", "see whether a first build loads it"
+        )
+    if "Cannot validate" in lines[0]:
+        return Check("library", "skipped", f"{shown} is not applied yet: apply, then ask again")
+    if re.search(r"class=['\"]?ok", response.text):
+        return Check("library", "ok", f"{shown}: {lines[0]}")
+    # The page holds the whole output of git, and a trace.
+    said = [lines[0], *(line for line in lines if line.startswith(("ERROR", "fatal", "stderr")))][:2]
+    return Check("library", "failed", f"{shown}: {' '.join(said)[:300]}", "check library.git, version and credential")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from jenkins_admin.connection import JenkinsError
 from jenkins_admin.follow import Build
+from jenkins_admin.jobs import nearest
 from jenkins_admin.server import Server
-from stages.config.problems import nearest
 from stages.errors import UsageError
 
 _FORM = re.compile(r'<form[^>]*\baction="([^"/]+)/submit"[^>]*>(.*?)</form>', re.DOTALL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -11,7 +11,6 @@ from jenkins_admin.connection import JenkinsError
 from jenkins_admin.render import complete, path_of
 from jenkins_admin.schema import JenkinsYaml, Model
 from jenkins_admin.server import Server
-from stages.config.problems import nearest
 from stages.errors import UsageError
 
 _PRIMARY = ("main", "master", "trunk")
@@ -40,6 +39,15 @@ def model_named(settings: JenkinsYaml, name: str) -> Model:
         raise UsageError("JEN_NO_MODEL", f"{name!r} is the name of {len(named)} models", "give the folder as well")
     known = [path.removeprefix(f"{root}/") for path in paths]
     raise UsageError("JEN_NO_MODEL", f"there is no model {name!r} in the file", nearest(name, known))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The name that `word` was probably meant to be, whichever case it is in, or all there are."""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {lower[close[0]]!r}?"
+    return f"there are: {', '.join(known)}" if known else "there is none"
 
 
 def resolve(server: Server, settings: JenkinsYaml, name: str, branch: str | None = None) -> Job:
@@ -92,9 +100,7 @@ def checked(server: Server, job: Job, given: Mapping[str, str]) -> dict[str, str
             raise UsageError("JEN_PARAMETER", f"{job.label} has no parameter {name!r}", todo)
         choices = definitions[name].get("choices")
         if choices and value not in choices:
-            close = difflib.get_close_matches(value, choices, n=1)
-            todo = f"did you mean {close[0]!r}?" if close else f"choices: {', '.join(choices)}"
-            raise UsageError("JEN_PARAMETER", f"{value!r} is no choice of {name}", todo)
+            raise UsageError("JEN_PARAMETER", f"{value!r} is no choice of {name}", nearest(value, choices))
         if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
             what = f"the value of {name} is not Unicode text"
             raise UsageError("JEN_PARAMETER", what, "give it as UTF-8")

@@ -12,8 +12,10 @@ import json
 import re
 import secrets
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +102,7 @@ class Double:
         self.bodies: list[bytes] = []
         self.counts: Counter[str] = Counter()
         self.plugins = dict(PLUGINS)
+        self.errors: list[str] = []
         self.forbidden: list[tuple[str, str]] = []
         self.authorisations: list[str] = []
         self._crumbs: dict[str, str] = {}
@@ -120,6 +123,8 @@ class Double:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        if self.errors:
+            raise AssertionError("the double failed:\n" + "\n".join(self.errors))
 
     # ---- for tests -----------------------------------------------------------------------------------------------
 
@@ -323,11 +328,16 @@ class Double:
         name = request.query.get("name", "")
         saved = self.state.item(folder).root.iterfind(".//org.jenkinsci.plugins.workflow.libs.LibraryConfiguration")
         if not any(one.findtext("name") == name for one in saved):
-            return Reply(200, b"<div class=warning>Cannot validate default version until after saving</div>", _HTML)
+            said = "Cannot validate default version until after saving and reconfiguring."
+            return Reply(200, f'<div class="ok">{said}</div>'.encode(), _HTML)
         version = request.query.get("defaultVersion", "")
         if version.startswith("missing"):
-            return Reply(200, b"<div class=error>No revision found</div>", _HTML)
-        return Reply(200, b"<div class=ok>Currently maps to revision: 0123abc</div>", _HTML)
+            said = (
+                f"Attempting to resolve {version} from remote references...<br>ERROR: Could not resolve {version}<br>"
+            )
+            page = f'<div class="warning">Revision seems invalid:<br>{said}\tat hudson.Git<br></div>'
+            return Reply(200, page.encode(), _HTML)
+        return Reply(200, b'<div class="ok">Currently maps to revision: 0123abc</div>', _HTML)
 
     # ---- builds --------------------------------------------------------------------------------------------------
 
@@ -383,7 +393,7 @@ class Double:
             if name not in build.script.artifacts:
                 raise Rejected(404)
             return Reply(200, build.script.artifacts[name], "application/octet-stream")
-        if what.startswith(("wfapi/", "input/")):
+        if what.partition("/")[0] in ("wfapi", "input"):
             return self._input(request, item, build, what)
         raise Rejected(404)
 
@@ -399,7 +409,7 @@ class Double:
             tail = {"durationMillis": build.duration, "queueDurationMillis": 4, "pauseDurationMillis": 0, "stages": []}
             links = {"_links": {"self": {"href": f"{where}/wfapi/describe"}}}
             return Reply(200, json.dumps(links | head | times | tail).encode(), _JSON)
-        if asked is None:
+        if asked is None or what.startswith("wfapi/"):
             raise Rejected(404)
         if what.strip("/") == "input":
             fields = "".join(f'<input name="name" type="hidden" value="{f["name"]}">' for f in asked.get("inputs", []))
@@ -583,7 +593,9 @@ class _Server(ThreadingHTTPServer):
     double: Double
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are what some tests are about."""
+        """Clients that go away are what some tests are about; anything else is a fault of the double."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.double.errors.append(traceback.format_exc())
 
 
 class _Handler(BaseHTTPRequestHandler):
