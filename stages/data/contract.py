@@ -8,8 +8,9 @@ values and pattern. Masks are by position, so that repeated index labels of a us
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -113,19 +114,23 @@ class _Rule:
 
     def _limits(self, values: pa.Array) -> Iterable[tuple[str, Mask]]:
         column = self._column
-        if column.min is not None or column.max is not None:
-            # Not "safe", which would raise for integers that no float64 stands for exactly.
-            numbers = values.cast(pa.float64(), safe=False)
-            if column.min is not None:
-                yield "DAT_MIN", _true(pc.less(numbers, column.min))
-            if column.max is not None:
-                yield "DAT_MAX", _true(pc.greater(numbers, column.max))
+        if column.min is not None:
+            yield "DAT_MIN", _true(pc.less(values, _bound(values.type, column.min, ceil)))
+        if column.max is not None:
+            yield "DAT_MAX", _true(pc.greater(values, _bound(values.type, column.max, floor)))
         if self._allowed is not None:
             allowed = self._allowed
             yield "DAT_VALUES", _by_text(values, lambda text: text not in allowed)
         if self._pattern is not None:
             pattern = self._pattern
             yield "DAT_PATTERN", _by_text(values, lambda text: pattern.fullmatch(text) is None)
+
+
+def _bound(kind: pa.DataType, bound: float, whole: Callable[[float], int]) -> pa.Scalar:
+    """A bound in the column's type: arrow refuses to compare integers above 2^53 with floats."""
+    if not pa.types.is_integer(kind):
+        return pa.scalar(bound, kind)
+    return pa.scalar(min(max(whole(bound), cells.INT64.start), cells.INT64.stop - 1), kind)
 
 
 def _note(bad: dict[str, npt.NDArray[np.int64]], code: str, mask: Mask) -> None:
