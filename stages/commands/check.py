@@ -136,8 +136,7 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of ml.yaml. A ``${VAR}`` may stand for any number, boolean or list."""
     from stages.config.schema import Config
 
-    whole = Config.model_json_schema(by_alias=True)
-    whole = _with_references(whole)
+    whole: dict[str, Any] = _with_references(Config.model_json_schema(by_alias=True))
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     whole["title"] = "ml.yaml of mlci"
     return whole

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from stages import __version__
@@ -65,8 +66,10 @@ def doctor(config: Path, assignments: list[str]) -> Answer:
                 say(False, problem.what, problem.todo)
     else:
         say(None, f"{config}: not here", "mlci init DATA --target COLUMN writes one")
-    error = InfraError("DEP_DOCTOR", f"{bad} of the checks failed", "do what the lines marked BAD say") if bad else None
-    return Answer(lines, {"ok": not bad, "lines": lines}, 5 if bad else 0, error)
+    failed = (
+        InfraError("DEP_DOCTOR", f"{bad} of the checks failed", "do what the lines marked BAD say") if bad else None
+    )
+    return Answer(lines, {"ok": not bad, "lines": lines}, 5 if bad else 0, failed)
 
 
 def _docker() -> bool | None:
@@ -82,12 +85,11 @@ def _docker() -> bool | None:
     return True if done.returncode == 0 and done.stdout.strip() else None
 
 
-def _store(store: Path, say: object) -> None:
+def _store(store: Path, say: Callable[[bool | None, str, str], None]) -> None:
     place = store
     while not place.exists() and place != place.parent:
         place = place.parent
     writable = os.access(place, os.W_OK)
-    assert callable(say)
     say(
         writable,
         f"store {store}" + ("" if store.exists() else " (made at the first deployment)"),
