@@ -60,8 +60,9 @@ def ask_estimator(pipeline: Any, inputs: Any, classes: list[Any] | tuple[Any, ..
     if not gives_probabilities(estimator):
         return Answer(_one_each(estimator.predict(inputs), rows))
     given = _finite(np.asarray(estimator.predict_proba(inputs), dtype=np.float64), "a probability")
-    probabilities = _ordered(given, estimator, classes, rows)
-    if families.says_likeliest(estimator):
+    coded = families.wants_codes(estimator)
+    probabilities = _ordered(given, estimator, range(len(classes)) if coded else classes, rows)
+    if coded or families.says_likeliest(estimator):
         return Answer(np.asarray(classes)[probabilities.argmax(axis=1)], probabilities)
     return Answer(_one_each(estimator.predict(inputs), rows), probabilities)
 

@@ -87,9 +87,8 @@ def _instance(dotted: str, params: Mapping[str, Any], key: str) -> Any:
                 raise _error(f"{key}.params", f"{cls.__name__} has no parameter {name!r}", todo)
         if deeper:
             estimator.set_params(**deeper)
-        validate = getattr(estimator, "_validate_params", None)
-        if validate is not None:
-            validate()
+        if hasattr(estimator, "_parameter_constraints"):  # of scikit-learn's own, not of what only inherits from it
+            estimator._validate_params()
     except (TypeError, ValueError, AttributeError) as error:
         raise _error(f"{key}.params", one_line(error), f"see the parameters of {cls.__name__}") from error
     return estimator
@@ -190,12 +189,17 @@ def _elsewhere(name: str) -> str | None:
     """Where scikit-learn keeps the class of that name, or one of nearly that name."""
     from sklearn.utils import all_estimators
 
-    classes = dict(all_estimators(type_filter=["classifier", "regressor"]))
-    cls = classes.get(name) or {n.lower(): c for n, c in classes.items()}.get(name.lower())
-    if cls is None:
+    classes: dict[str, Any] = dict(all_estimators(type_filter=["classifier", "regressor"]))
+    spelled = {n.lower(): n for n in classes}.get(name.lower())
+    if spelled is None:
         return None
-    public = ".".join(part for part in cls.__module__.split(".") if not part.startswith("_"))
-    return f"{public}.{cls.__name__}"
+    cls = classes[spelled]
+    parts = cls.__module__.split(".")
+    for end in range(2, len(parts) + 1):  # the shortest module that has it is the public one
+        module = ".".join(parts[:end])
+        if getattr(importlib.import_module(module), spelled, None) is cls:
+            return f"{module}.{spelled}"
+    return f"{cls.__module__}.{spelled}"
 
 
 def one_line(error: BaseException) -> str:

@@ -39,6 +39,11 @@ def says_likeliest(estimator: Any) -> bool:
     return bool(names & {"BaseDecisionTree", "BaseForest", "BaseHistGradientBoosting"})
 
 
+def wants_codes(estimator: Any) -> bool:
+    """Whether a classifier takes classes only as 0, 1, 2, …: XGBoost. Its answers are translated back by `answers`."""
+    return type(estimator).__module__.split(".")[0] == "xgboost" and hasattr(estimator, "predict_proba")
+
+
 def takes_nan(estimator: Any) -> bool:
     """Whether the estimator is fitted on missing values as they are."""
     if type(estimator).__module__.split(".")[0] in _BOOSTING:
@@ -79,26 +84,23 @@ def seed(model: Any, value: int) -> None:
 def single_threaded(model: Any) -> None:
     """Set every `n_jobs` inside a fitted `model` to 1: for one row a pool costs more than the prediction."""
     seen: set[int] = set()
-
-    def visit(part: Any) -> None:
+    waiting = [model]
+    while waiting:
+        part = waiting.pop()
         if id(part) in seen:
-            return
-        seen.add(id(part))
+            continue
+        seen.add(id(part))  # parts live as long as the model, so no id is used twice
         if isinstance(part, list | tuple):
-            for item in part:
-                visit(item)
+            waiting += part
         elif isinstance(part, dict):
-            visit(list(part.values()))
+            waiting += part.values()
         elif hasattr(part, "__dict__") and not (
             inspect.isclass(part) or inspect.isroutine(part) or inspect.ismodule(part)
         ):
             # Some parts that hold estimators are none themselves, such as those of CalibratedClassifierCV.
-            held = vars(part)
-            if held.get("n_jobs") not in (None, 1):
+            if vars(part).get("n_jobs") not in (None, 1):
                 part.n_jobs = 1
-            visit(list(held.values()))
-
-    visit(model)
+            waiting += vars(part).values()
 
 
 def _inner(estimator: Any) -> list[Any]:

@@ -103,6 +103,7 @@ def load(folder: Path, signature: Mapping[str, Any] | None = None) -> Any:
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a deprecation was said when the model was trained
             warnings.simplefilter("error", InconsistentVersionWarning)
             pipeline = _unpickled(data) if path.suffix == ".joblib" else _built(data, model["trust"])
     except ArtefactError:
@@ -137,7 +138,9 @@ def _dumped(pipeline: Any) -> bytes:
     import skops.io
 
     try:
-        return bytes(skops.io.dumps(pipeline))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bytes(skops.io.dumps(pipeline))
     except Exception as error:  # skops names no common class for what it cannot hold
         what = f"skops cannot hold this model: {one_line(error)}"
         raise ArtefactError("MOD_NOT_SKOPS", what, f"use an estimator that it can hold, or {_JOBLIB}") from error

@@ -36,7 +36,8 @@ LEAST_ROWS = 200
 
 @dataclass(frozen=True)
 class Task:
-    """What candidates are measured on. `weight`: of each row, or None. `classes`, `positive`: None for regression."""
+    """What candidates are measured on. `weight`: of each row, or None. `classes`, `positive`: None for regression.
+    `coded`: `y` holds positions in `classes`."""
 
     y: np.ndarray
     folds: Folds
@@ -44,6 +45,7 @@ class Task:
     classes: tuple[Any, ...] | None = None
     positive: Any = None
     weight: np.ndarray | None = None
+    coded: bool = False
 
 
 def parameters(search: Search, pipeline: Any) -> dict[str, list[Any]]:
@@ -114,7 +116,8 @@ class _Search(BaseSearchCV):
         """The metric on a fold, greater is better. The frame's index holds rows' positions, which find the weights."""
         task = self.task
         weight = None if task.weight is None else task.weight[frame.index.to_numpy()]
-        truth = Truth(y, task.classes, task.positive, weight)
+        values = np.asarray(task.classes)[y] if task.coded else y
+        truth = Truth(values, task.classes, task.positive, weight)
         answer = ask(pipeline, frame, None if task.classes is None else list(task.classes))
         value = task.metric(truth, answer)
         return value if task.metric.greater_is_better else -value

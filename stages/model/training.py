@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from stages.errors import ConfigError, DataError
 from stages.model import answers, estimator, families, fitting, folds, frames, metrics, persistence, preprocess
 from stages.model.metrics import Answer, Truth
 from stages.model.signature import features, signature
+
+if TYPE_CHECKING:
+    from stages.model.search import Task
 
 log = logging.getLogger("mlci")
 
@@ -33,13 +36,16 @@ Advance = Callable[[float, str], None]
 @dataclass(frozen=True)
 class Trained:
     """What training leaves: the signature with the file's digest, metrics.json, the pipeline as fitted, a digest of
-    what it says about the test side, and the names of the parameters that were set or searched."""
+    what it says about the test side, the names of the parameters that were set or searched, and for the test side what
+    was right and what the pipeline said."""
 
     signature: dict[str, Any]
     metrics: dict[str, Any]
     pipeline: Any
     predictions: str
     given: list[str]
+    truth: Truth
+    said: Answer
 
 
 @dataclass(frozen=True)
@@ -85,23 +91,25 @@ def train(
     empty = _empty(frame)
     if empty and own_preprocess is None:
         pipeline = assemble(config, None, empty)
+    y = metrics.encode(side.y, classes) if classes and families.wants_codes(pipeline.steps[-1][1]) else side.y
     found: dict[str, Any] = {"test": {}, "train": {}, "cv": None, "search": None, "absent": {}}
     parts = _folds(config, prepared, side, classes)
     own = None if config.model.preprocess == "auto" else config.model.preprocess
     if config.model.cv:
-        found["cv"] = _cross(config, pipeline, frame, side, parts(config.model.cv), (classes, positive), names, own)
-    if searched is not None:
-        pipeline, found["search"] = _search(
-            config, pipeline, frame, side, parts, (classes, positive), searched, advance
-        )
+        found["cv"] = _cross(config, pipeline, frame, y, side, parts(config.model.cv), (classes, positive), names, own)
+    if searched is not None and config.model.search is not None:
+        from stages.model import search
+
+        task = search.Task(y, parts(config.model.search.cv), searched, classes, positive, side.weight, y is not side.y)
+        pipeline, found["search"] = _search(config, pipeline, frame, task, advance)
         said = _ask(pipeline, frame, classes, own)
         del frame
     else:
-        inputs = fitting.transform(pipeline, frame, side.y, own)
+        inputs = fitting.transform(pipeline, frame, y, own)
         same = _same_when_asked(pipeline, frame, inputs, own)
         if same:
             del frame
-        fitting.fit(pipeline, inputs, side.y, side.weight)
+        fitting.fit(pipeline, inputs, y, side.weight)
         if not same:
             inputs = answers.transformed(pipeline, frame)
         with fitting.blamed(None):
@@ -112,12 +120,13 @@ def train(
     frame = frames.frame_from_parquet(prepared / "test.parquet", features(config))
     test = _side(config, prepared / "test.parquet")
     said = _ask(pipeline, frame, classes, own)
-    _measure(found, "test", names, test.truth(classes, positive), said)
+    truth = test.truth(classes, positive)
+    _measure(found, "test", names, truth, said)
     found["rows"] = {"train": len(side.y), "test": len(test.y)}
     few = np.arange(min(SAMPLE, len(frame)))
     saved = persistence.save(pipeline, out, wanted, frame.iloc[few], said.take(few))
     best = (found["search"] or {}).get("best", {}).get("params", {})
-    return Trained(saved, found, pipeline, digest(said), [*config.model.params, *best])
+    return Trained(saved, found, pipeline, digest(said), [*config.model.params, *best], truth, said)
 
 
 def assemble(config: Config, own_preprocess: Callable[..., Any] | None, empty: Sequence[str] = ()) -> Any:
@@ -127,7 +136,8 @@ def assemble(config: Config, own_preprocess: Callable[..., Any] | None, empty: S
         ConfigError: CFG_ESTIMATOR, CFG_PREPROCESS. DataError: MOD_PREPROCESS.
     """
     model = config.model
-    chosen = estimator.build(model.estimator, model.params, config.task)
+    with fitting.blamed(None):
+        chosen = estimator.build(model.estimator, model.params, config.task)
     if config.data.weight and not families.takes_weights(chosen):
         name = type(chosen).__name__
         raise ConfigError(
@@ -241,19 +251,11 @@ def _folds(config: Config, prepared: Path, side: _Side, classes: Any) -> Callabl
 
 
 def _search(
-    config: Config,
-    pipeline: Any,
-    frame: pd.DataFrame,
-    side: _Side,
-    parts: Callable[[int], folds.Folds],
-    named: tuple[tuple[Any, ...] | None, Any],
-    metric: metrics.Metric,
-    advance: Advance,
+    config: Config, pipeline: Any, frame: pd.DataFrame, task: Task, advance: Advance
 ) -> tuple[Any, dict[str, Any]]:
     from stages.model import search
 
     assert config.model.search is not None
-    task = search.Task(side.y, parts(config.model.search.cv), metric, *named, side.weight)
     with fitting.blamed(None):
         pipeline, found = search.run(config.model.search, pipeline, frame, task, config.model.seed, advance)
     if found["stopped"] == "budget":
@@ -267,6 +269,7 @@ def _cross(
     config: Config,
     pipeline: Any,
     frame: pd.DataFrame,
+    y: np.ndarray,
     side: _Side,
     parts: folds.Folds,
     named: tuple[tuple[Any, ...] | None, Any],
@@ -281,8 +284,8 @@ def _cross(
     for training, testing in parts:
         part = fitting.seeded(clone(pipeline), config.model.seed)
         try:
-            inputs = fitting.transform(part, frame.iloc[training], side.y[training], own)
-            fitting.fit(part, inputs, side.y[training], None if side.weight is None else side.weight[training])
+            inputs = fitting.transform(part, frame.iloc[training], y[training], own)
+            fitting.fit(part, inputs, y[training], None if side.weight is None else side.weight[training])
             said = _ask(part, frame.iloc[testing], named[0], own)
         except DataError as error:  # a part of the rows may lack what the whole has
             log.warning("cross-validation: a fold has no result: %s", error.what)

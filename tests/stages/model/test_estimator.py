@@ -26,6 +26,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str, str]] = [
         "no class",
         "sklearn.ensemble.RandomForestClassifier",
     ),
+    ("sklearn.tree.PoissonRegressor", {}, "regression", "no class", "it is sklearn.linear_model.PoissonRegressor"),
     ("sklearn.linear_model.ridge_regression", {}, "regression", "not a class", "name the class"),
     ("sklearn.preprocessing.StandardScaler", {}, "regression", "no fit, predict", "scikit-learn compatible"),
     ("sklearn.cluster.KMeans", {}, "classification", "does not do classification", "choose a classifier"),

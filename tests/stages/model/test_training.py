@@ -208,6 +208,50 @@ def test_nothing_but_empty_columns_is_refused(bench: Bench) -> None:
     assert caught.value.code == "MOD_NO_FEATURE"
 
 
+STRICT = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+class XGBClassifier(ClassifierMixin, BaseEstimator):
+    def __init__(self, depth=1):
+        self.depth = depth
+    def fit(self, X, y, sample_weight=None):
+        self.classes_ = np.unique(y)
+        if self.classes_.tolist() != list(range(len(self.classes_))):
+            raise ValueError(f"Expected: 0, 1, 2, got {self.classes_}")
+        self.means_ = np.array([np.nanmean(X[y == c], axis=0) for c in self.classes_])
+        return self
+    def predict_proba(self, X):
+        near = 1 / (1 + np.nansum((np.asarray(X)[:, None] - self.means_) ** 2, axis=2)) ** self.depth
+        return near / near.sum(axis=1, keepdims=True)
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+"""
+
+
+@pytest.mark.parametrize("target", ["level", "grade"])
+def test_estimators_that_take_only_numbered_classes(bench: Bench, write_module: Any, target: str) -> None:
+    """XGBoost wants 0, 1, 2, …; what is answered, measured and searched is about the classes all the same."""
+    write_module("xgboost", STRICT)
+    trust = ["xgboost.XGBClassifier"]
+    search = {"method": "grid", "params": {"depth": [1, 2]}, "cv": 2}
+    config = bench.config(
+        target, "xgboost.XGBClassifier", {"count": COLUMNS["count"]}, trust=trust, cv=2, search=search
+    )
+    trained = training.train(config, bench.prepared, bench.out, None)
+    known: dict[str, list[Any]] = {"level": ["høy", "low", "mid"], "grade": [0, 10, 20]}
+    classes = known[target]
+    assert trained.signature["classes"] == classes
+    frame = frames.frame_from_parquet(bench.prepared / "test.parquet", trained.signature["features"])
+    said, probabilities = answers.answers(persistence.load(bench.out, trained.signature), frame, trained.signature)
+    right = np.array(said) == np.array(rows(80, seed=1)[target])
+    assert trained.metrics["test"]["accuracy"] == pytest.approx(right.mean())
+    assert set(said) <= set(classes)
+    assert probabilities is not None
+    assert list(probabilities[0]) == [str(c) for c in classes]
+    assert 0 < trained.metrics["search"]["best"]["mean"] < 2
+
+
 def test_convergence_is_warned_about_in_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     config = bench.config("late", "sklearn.linear_model.LogisticRegression", params={"max_iter": 1}, cv=3)
     with caplog.at_level("WARNING", logger="mlci"):
