@@ -8,7 +8,7 @@ from typing import Any
 from stages.config.yamlfile import Document, KeyPath
 from stages.errors import ConfigError
 
-_TARGETS = ("container", "service", "package", "app")
+_TARGETS = ("service", "package", "app")
 
 
 def refuse(document: Document, data: Any) -> list[ConfigError]:
@@ -31,14 +31,6 @@ def refuse(document: Document, data: Any) -> list[ConfigError]:
                     "use min or max",
                 )
             )
-    if _mapping(data.get("model")).get("onnx") == "require":
-        found.append(
-            (
-                ("model", "onnx"),
-                "ONNX export is not available in this version",
-                "use onnx: auto, which serves with scikit-learn",
-            )
-        )
     for name, target in _mapping(data.get("deploy")).items():
         if isinstance(target, dict) and target.get("target") in _TARGETS:
             found.append(

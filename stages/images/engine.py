@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 _SILENCE = 900
 
 
-@contextmanager
-def connected() -> Iterator[DockerClient]:
-    """A client of the engine that DOCKER_HOST names, else of this machine's; closed at the end of the block.
+def connect() -> DockerClient:
+    """A client of the engine that DOCKER_HOST names, else of this machine's.
 
     Raises:
         InfraError: DEP_DOCKER: no engine answers.
@@ -30,9 +29,16 @@ def connected() -> Iterator[DockerClient]:
         client = docker.from_env(timeout=_SILENCE)
     except DockerException as error:
         raise _unreachable(error) from error
+    with engine_errors("asking the engine"):
+        client.ping()
+    return client
+
+
+@contextmanager
+def connected() -> Iterator[DockerClient]:
+    """`connect`, closed at the end of the block."""
+    client = connect()
     try:
-        with engine_errors("asking the engine"):
-            client.ping()
         yield client
     finally:
         client.close()

@@ -1,6 +1,7 @@
 """Runs inside an image, with the standard library alone: the health check, and the hands of whoever proves the image.
 
     probe.py health                       exit 0 when the service is ready
+    probe.py ready SECONDS                wait until it is; prints true or false
     probe.py ask HOST PORT SECONDS TEXT…  send requests, print the answers as JSON
     probe.py facts                        print who runs here and what may be written
     probe.py serves HOST PORT VERSION SECONDS   wait until that address answers with this version
@@ -46,6 +47,15 @@ def _health() -> int:
             return int(connection.recv(64).split(b" ")[1:2] != [b"200"])
     except OSError:
         return 1
+
+
+def _ready(seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while _health() != 0:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _key() -> str | None:
@@ -129,6 +139,9 @@ def main(words: list[str]) -> int:
     verb, *rest = words or ["health"]
     if verb == "health":
         return _health()
+    if verb == "ready":
+        print(json.dumps(_ready(float(rest[0]))))
+        return 0
     if verb == "ask":
         print(json.dumps(_answers(rest[0], int(rest[1]), float(rest[2]), _unpacked(rest[3:]))))
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.config.schema import Target as Settings
 from stages.errors import InfraError, UsageError
@@ -11,8 +12,11 @@ from stages.project import Project
 from stages.store import Alias, DirectoryStore, Store
 from stages.store.version import CODE
 from stages.targets import services
-from stages.targets.base import Version
+from stages.targets.base import Target, Version
 from stages.targets.process import Place, ProcessTarget, golden_of
+
+if TYPE_CHECKING:
+    from stages.targets.containers import Setting
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,53 @@ class Environment:
         """What the store says serves here."""
         return self.store.alias(self.model, self.name)
 
-    def target(self) -> ProcessTarget:
-        """What can be done here. Raises: InfraError: DEP_TARGET: this version cannot carry the target out."""
-        if self.settings.target != "process" or self.settings.port is None:
-            raise InfraError(
-                "DEP_TARGET", f"target {self.settings.target} is not available in this version", "use target: process"
-            )
+    def target(self) -> Target:
+        """What can be done here.
+
+        Raises:
+            InfraError: DEP_TARGET: this version cannot carry the target out; DEP_DOCKER.
+        """
+        settings = self.settings
+        if settings.target == "process" and settings.port is not None:
+            return self._process(settings.port)
+        if settings.target == "container" and settings.port is not None:
+            return self._container(settings.port)
+        raise InfraError(
+            "DEP_TARGET", f"target {settings.target} is not available in this version", "use target: process"
+        )
+
+    @property
+    def _identity(self) -> str:
+        return services.identity(self.store.known_as(), self.model, self.name)
+
+    def _container(self, port: int) -> Target:
+        from stages.targets.container import ContainerTarget, Published
+        from stages.targets.gateway import DEFAULT_IMAGE
+
+        settings = self.settings
+        image = DEFAULT_IMAGE if settings.gateway is True else settings.gateway or None
+        published = Published(settings.host, port, image)
+        return ContainerTarget(self._setting(), published, *self._image())
+
+    def _setting(self) -> Setting:
+        from stages.targets.containers import Setting, variables
+
+        return Setting(self.model, self.name, self._identity, self.settings.resources, variables(self.settings.api_key))
+
+    def _image(self) -> tuple[str, str, dict[str, str] | None]:
+        """Repository and base of the image, and the credentials of its registry."""
+        settings, registry = self.settings, self.settings.registry
+        credentials = None if registry is None else {"username": registry.user, "password": registry.password}
+        return settings.image or self.model, settings.base, credentials
+
+    def _process(self, port: int) -> Target:
         place = Place(
             env=self.name,
-            identity=services.identity(self.store.known_as(), self.model, self.name),
+            identity=self._identity,
             folder=self.folder,
             alias=self.store.alias_file(self.model, self.name),
             host=self.settings.host,
-            port=self.settings.port,
+            port=port,
             api_key=self.settings.api_key,
             keep=self.settings.keep,
         )

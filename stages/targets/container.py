@@ -1,0 +1,299 @@
+"""Target `container`: one Docker host, models behind a gateway that goes over from one to the next without a gap."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from stages.errors import InfraError
+from stages.images.build import Image, Order, build
+from stages.images.engine import connect
+from stages.images.probe import PORT
+from stages.images.registry import Credentials
+from stages.targets import containers, gateway, proof, trial
+from stages.targets.base import Serving, Version
+from stages.targets.containers import MODEL, TRIAL, Inside, Running, Setting
+from stages.targets.gateway import Gateway
+from stages.targets.process import ready_seconds
+from stages.targets.watching import Counts, complaints
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+log = logging.getLogger("mlci")
+
+#: Until the gateway has found a model that is ready, in seconds.
+_FOUND_SECONDS = 30.0
+#: Between two looks at a service under watch, in seconds.
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where an environment is published: `gateway` is the image of its gateway, None to publish the model itself."""
+
+    host: str
+    port: int
+    gateway: str | None
+
+
+class ContainerTarget:
+    """See `base.Target`."""
+
+    def __init__(
+        self, setting: Setting, published: Published, repository: str, base: str, credentials: Credentials = None
+    ) -> None:
+        self.setting = setting
+        self.published = published
+        self._repository, self._base, self._credentials = repository, base, credentials
+        self._version: Version | None = None
+        self._image: Image | None = None
+        self._trial: Running | None = None
+        self._candidate: Running | None = None
+        self._before: list[Container] = []
+        self._withdrawn = False
+        self._usual: Counts | None = None
+
+    # ---- the five verbs --------------------------------------------------------------------------------------------
+
+    def build(self, version: Version) -> None:
+        """Bring the image to the engine and start a trial of it that only we can reach."""
+        client = self._client
+        self._before = [c for c in self.setting.found(client, MODEL) if containers.runs(c)]
+        self._version = version
+        order = Order(
+            version.name, version.digest, version.folder, version.code, self._repository, self._base, self._credentials
+        )
+        self._image = build(client, order)
+        network = gateway.network(client, self.setting)
+        self._trial = containers.start(client, self.setting, self._image.id, version.digest, TRIAL, str(network.name))
+        self._trial.await_ready(ready_seconds())
+
+    def prove(self) -> None:
+        """See `base.Target`."""
+        assert self._trial is not None
+        assert self._image is not None
+        trial.prove(self._client, self._trial, self._image, self._asked().golden)
+        self._trial = None
+
+    def switch(self, promote: Callable[[], None]) -> None:
+        """A second container of the proved image serves. What served before stops listening, but stays."""
+        if self.published.gateway is None:
+            self._switch_published(promote)
+        else:
+            self._switch_behind(
+                Gateway(self.setting, self.published.host, self.published.port, self.published.gateway), promote
+            )
+
+    def watch(self, seconds: float) -> list[str]:
+        """Crashes, golden answers, failed requests, answers much slower than before, until `seconds` have passed."""
+        assert self._candidate is not None
+        candidate = self._candidate.container
+        end = time.monotonic() + seconds
+        start: Counts | None = None
+        while time.monotonic() < end:
+            try:
+                start = start or Counts.of(Inside(candidate).text("/metrics"))
+                wrong = golden_differences(Inside(candidate), self._asked())
+                wrong += complaints(self._usual, start, Counts.of(Inside(candidate).text("/metrics")))
+            except OSError as error:
+                ended = containers.why_ended(candidate) or f"does not answer: {error}"
+                wrong = [f"the new service {ended}; the end of its log: {containers.last_lines(candidate)}"]
+            if candidate.attrs.get("RestartCount"):
+                wrong.append("the new service ended and was started again")
+            if wrong:
+                return wrong
+            time.sleep(min(_LOOK_SECONDS, max(0.0, end - time.monotonic())))
+        containers.end_all(self._before)
+        self._before = []
+        return []
+
+    def restore(self) -> str | None:
+        """See `base.Target`."""
+        if self._trial is not None:
+            containers.remove([self._trial.container])
+            self._trial.release()
+            self._trial = None
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and self.published.gateway is None:
+            containers.remove([candidate.container])
+        alive = self._back()
+        if candidate is not None:
+            if gateway.attached(candidate.container, self.setting):
+                containers.end(candidate.container)  # it may be answering requests
+            else:
+                containers.remove([candidate.container])
+            candidate.release()
+        return containers.version_of(alive[-1]) if alive else None
+
+    # ---- what is there ---------------------------------------------------------------------------------------------
+
+    def serving(self) -> list[Serving]:
+        """See `base.Target`."""
+        found = [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
+        return [self._described(container) for container in found]
+
+    def answers(self, version: Version) -> bool:
+        """See `base.Target`. Asked through the gateway, from inside."""
+        found = [c for c in self.setting.found(self._client) if c.labels.get("mlci.role") in (MODEL, TRIAL)]
+        if len(found) != 1 or not containers.runs(found[0]) or containers.version_of(found[0]) != version.digest:
+            return False
+        asked = Inside(found[0])
+        if self.published.gateway is not None:
+            behind = Gateway(self.setting, self.published.host, self.published.port, self.published.gateway)
+            if not gateway.attached(found[0], self.setting) or not behind.runs(self._client):
+                return False
+            asked = Inside(found[0], gateway.ALIAS)
+        elif not containers.published(found[0], self.published.host, self.published.port):
+            return False
+        try:
+            return asked.get("/readyz").status == 200 and not golden_differences(asked, version)
+        except OSError:
+            return False
+
+    def repair(self, promoted: str | None) -> None:
+        """See `base.Target`."""
+        containers.remove(self.setting.found(self._client, TRIAL))
+        found = self.setting.found(self._client, MODEL)
+        running = [c for c in found if containers.runs(c)]
+        serving = [c for c in running if containers.version_of(c) == promoted and self._public(c)]
+        if serving:
+            others = [c for c in running if c.id != serving[-1].id]
+            if others:
+                log.info("ending %d containers, which an interrupted deployment left", len(others))
+            containers.end_all(others)
+        elif running:
+            self._listen_again(running)
+        containers.remove([c for c in found if c not in running])
+
+    def stop(self) -> list[Serving]:
+        """See `base.Target`. Images stay."""
+        client = self._client
+        ended = self.serving()
+        containers.remove(self.setting.found(client, gateway.GATEWAY))
+        containers.end_all(self.setting.found(client))
+        gateway.remove_network(client, self.setting)
+        return ended
+
+    # ---- how -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _client(self) -> DockerClient:
+        return connect()
+
+    def _asked(self) -> Version:
+        if self._version is None:
+            raise RuntimeError("build comes first")
+        return self._version
+
+    def _started(self, ports: dict[str, tuple[str, int]] | None = None) -> Running:
+        """A container that is to serve, ready and giving the golden answers."""
+        assert self._image is not None
+        version, network = self._asked(), gateway.network(self._client, self.setting)
+        self._candidate = containers.start(
+            self._client, self.setting, self._image.id, version.digest, MODEL, str(network.name), ports
+        )
+        self._candidate.await_ready(ready_seconds())
+        wrong = golden_differences(Inside(self._candidate.container), version)
+        if wrong:
+            raise InfraError(
+                "DEP_PROOF",
+                f"a second container of the proved image answers otherwise: {'; '.join(wrong[:3])}",
+                "look for state, time or files that the model depends on; what served before still does",
+            )
+        return self._candidate
+
+    def _switch_behind(self, behind: Gateway, promote: Callable[[], None]) -> None:
+        behind.ensure(self._client)
+        candidate = self._started()
+        self._usual = self._counted()
+        gateway.attach(self._client, self.setting, candidate.container)
+        self._await_found(candidate.container, candidate.version)
+        promote()
+        candidate.keep()
+        self._withdrawn = True
+        for container in self._before:
+            containers.tell(container, "SIGUSR2")
+
+    def _switch_published(self, promote: Callable[[], None]) -> None:
+        """Without a gateway only one container can have the port: the old one ends before the new one starts."""
+        self._usual = self._counted()
+        started = time.monotonic()
+        self._withdrawn = True
+        for container in self._before:
+            containers.halt(container)
+        candidate = self._started({f"{PORT}/tcp": (self.published.host, self.published.port)})
+        if self._before:
+            log.warning("gateway: false: nothing answered for %.1f s", time.monotonic() - started)
+        promote()
+        candidate.keep()
+
+    def _back(self) -> list[Container]:
+        """Let what served before serve again. Returns what of it does."""
+        if self._withdrawn:
+            self._withdrawn = False
+            self._listen_again(self._before)
+        return [container for container in self._before if containers.runs(container)]
+
+    def _listen_again(self, before: list[Container]) -> None:
+        for container in before:
+            containers.resume(container)
+            with_gateway = self.published.gateway is not None
+            if with_gateway and containers.runs(container):
+                self._await_found(container, containers.version_of(container))
+
+    def _await_found(self, container: Container, version: str) -> None:
+        """Wait until a request through the gateway is answered by this version."""
+        words = ("serves", gateway.ALIAS, str(PORT), version, str(_FOUND_SECONDS))
+        try:
+            got = containers.verb(container, *words)
+        except OSError as error:
+            got = str(error)
+        if got is not None:
+            raise InfraError(
+                "DEP_GATEWAY",
+                f"the gateway did not find the service within {_FOUND_SECONDS:g} s: {got}",
+                f"see: docker logs {self.setting.prefix}-gateway; what served before still does",
+            )
+
+    def _counted(self) -> Counts | None:
+        try:
+            return Counts.of(Inside(self._before[-1]).text("/metrics")) if self._before else None
+        except OSError:
+            return None
+
+    def _public(self, container: Container) -> bool:
+        """Whether callers can reach it: found by the gateway and listening, or published."""
+        if self.published.gateway is None:
+            return containers.published(container, self.published.host, self.published.port)
+        try:
+            return gateway.attached(container, self.setting) and Inside(container).get("/livez").status == 200
+        except OSError:
+            return False
+
+    def _described(self, container: Container) -> Serving:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.published.host, self.published.host)  # noqa: S104
+        url = f"http://{host}:{self.published.port}"
+        details = {
+            "container": container.name,
+            "image": (container.attrs["Config"] or {}).get("Image"),
+            "image_id": container.attrs["Image"],
+            "started": container.attrs["State"]["StartedAt"],
+            "state": container.attrs["State"]["Status"],
+            "url": url,
+        }
+        if self._image is not None and self._image.id == details["image_id"]:
+            details["built"] = self._image.plain()
+        return Serving(containers.version_of(container), url, details)
+
+
+def golden_differences(asked: Inside, version: Version) -> list[str]:
+    """Where a service's answers differ from the recorded ones. Raises: OSError."""
+    asked.foresee([json.dumps(body).encode() for body in version.golden["requests"]])
+    return proof.differences(asked, version.golden)

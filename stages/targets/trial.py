@@ -1,0 +1,89 @@
+"""The trial: a container of the very image that is to serve gives every proof, its own end included, and is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import InfraError
+from stages.images.build import Image
+from stages.targets import containers, proof
+from stages.targets.containers import Inside, Running
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+#: What mlci may add to a base image, in bytes; MLCI_IMAGE_MAX_MB overrides it.
+ADDED_BYTES = 1_000_000_000
+#: How long a service without requests may take to end, in seconds.
+_IDLE_END = 20.0
+
+_BEFORE = "what served before still does"
+
+
+def prove(client: DockerClient, trial: Running, image: Image, golden: Mapping[str, Any]) -> None:
+    """Golden answers, refusals, no root, nothing writable, size, and an end in time; then the trial is removed.
+
+    Raises:
+        InfraError: DEP_PROOF, DEP_PROOF_LOST.
+    """
+    _size(image)
+    try:
+        asked = Inside(trial.container)
+        asked.foresee([json.dumps(body).encode() for body in golden["requests"]] + list(proof.MALFORMED))
+        proof.prove(asked, golden)
+        facts = containers.verb(trial.container, "facts")
+    except (OSError, InfraError) as error:
+        ended = why_lost(trial)
+        if ended is None and isinstance(error, InfraError):
+            raise
+        what = f"it {ended}; the end of its log: {containers.last_lines(trial.container)}" if ended else str(error)
+        raise InfraError(
+            "DEP_PROOF_LOST", f"the new service failed in its proof: {what}", f"see that log; {_BEFORE}"
+        ) from error
+    if facts["uid"] == 0:
+        raise InfraError("DEP_PROOF", "the image runs as root", f"choose a base image that lets USER stand; {_BEFORE}")
+    if facts["writable"]:
+        raise InfraError(
+            "DEP_PROOF",
+            f"the service can write to {', '.join(facts['writable'])}",
+            f"choose another base image; {_BEFORE}",
+        )
+    _ends(trial)
+
+
+def why_lost(trial: Running) -> str | None:
+    """How the trial ended, None if it runs or cannot be seen any more."""
+    with contextlib.suppress(InfraError):
+        return containers.why_ended(trial.container)
+    return None
+
+
+def _ends(trial: Running) -> None:
+    started = time.monotonic()
+    code = containers.end(trial.container)
+    seconds = time.monotonic() - started
+    trial.release()
+    if code != 0 or seconds > _IDLE_END:
+        raise InfraError(
+            "DEP_PROOF",
+            f"told to end, the service took {seconds:.0f} s and left with exit code {code}",
+            f"look for threads or processes that the model's own code starts; {_BEFORE}",
+        )
+
+
+def _size(image: Image) -> None:
+    try:
+        most = float(os.environ["MLCI_IMAGE_MAX_MB"]) * 1e6
+    except (KeyError, ValueError):
+        most = ADDED_BYTES
+    if image.added > most:
+        raise InfraError(
+            "DEP_PROOF",
+            f"the image adds {image.added / 1e6:.0f} MB to its base, {most / 1e6:.0f} MB are allowed",
+            f"need fewer packages, or allow more with MLCI_IMAGE_MAX_MB; {_BEFORE}",
+        )
