@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.console import progress
 from stages.project import Project
+from stages.records.lock import exclusive
 from stages.records.result import Result
 from stages.records.stage import Stage, Work, carry_out
 
@@ -34,13 +35,15 @@ def prepare(project: Project) -> Result:
         ConfigError: the transform or a Python source cannot be imported.
         InfraError: the network, a data base or the disk failed.
     """
-    located = _locate(project)
-    return carry_out(project, _stage(project, located), lambda out: _work(project, located, out))
+    with exclusive(project.work):  # from here on, because fetching writes into the folder too
+        located = _locate(project)
+        return carry_out(project, _stage(project, located), lambda out: _work(project, located, out))
 
 
 def describe(project: Project) -> Stage:
     """What the stage depends on: the content of the source, and `task` and `data` of the configuration."""
-    return _stage(project, _locate(project))
+    with exclusive(project.work):
+        return _stage(project, _locate(project))
 
 
 def _locate(project: Project) -> Located:

@@ -30,6 +30,11 @@ SIZE = 2 << 20
 #: Bytes parsed at a time. Arrow reads up to 32 of these ahead.
 _READ = 1 << 18
 _LARGEST_BLOCK = 1 << 30
+_MARKS = (
+    (b"\x1f\x8b", "a gzip file", "give it a name that ends in .csv.gz"),
+    (b"PK\x03\x04", "a zip file or an Excel workbook", "name a zip .csv.zip; save a workbook as CSV"),
+    (b"PAR1", "a Parquet file", "set data.format: parquet"),
+)
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -43,6 +48,7 @@ def header(path: Path, name: str, options: ReadOptions) -> list[str]:
         start = stream.read(4)
         if not start:
             raise DataError("DAT_EMPTY", f"{name}: the file is empty", "give a file with a header line and rows")
+        _refuse_other_formats(start, name)
         encoding = _codec(options.encoding)
         if start[:2] in _BOMS and not encoding.startswith("utf-16"):
             raise DataError(
@@ -59,6 +65,12 @@ def header(path: Path, name: str, options: ReadOptions) -> list[str]:
         except csv.Error as error:
             raise DataError("DAT_FORMAT", f"{name}: the header cannot be read: {error}", "correct the file") from error
     raise DataError("DAT_EMPTY", f"{name}: holds blank lines only", "give a file with a header line and rows")
+
+
+def _refuse_other_formats(start: bytes, name: str) -> None:
+    for mark, what, todo in _MARKS:
+        if start.startswith(mark):
+            raise DataError("DAT_FORMAT", f"{name}: is {what}, not CSV text", todo)
 
 
 def _joined(start: bytes, rest: Any) -> Any:
