@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages import __version__
-from stages.data.cells import canonical
+from stages.data.cells import INT64, canonical
 from stages.serving.decode import expectation
 from stages.serving.limits import Limits
+
+#: Text as `stages.data.cells` takes it.
+NO_CONTROL = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -131,7 +134,12 @@ def _schemas(signature: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         "type": "object",
         "required": ["rows"],
         "properties": {
-            "rows": {"type": "array", "maxItems": limits.max_rows, "items": {"$ref": "#/components/schemas/Row"}}
+            "rows": {
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/Row"},
+                # A limit of this service, answered with 413, not a property of the data.
+                "description": f"At most {limits.max_rows} rows at once.",
+            }
         },
     }
     return {"Row": row, "Request": request, "Answer": answer, "Problem": problem}
@@ -150,12 +158,16 @@ def column_schema(feature: Mapping[str, Any]) -> dict[str, Any]:
     types = {"number": ["number"], "integer": ["integer"], "boolean": ["boolean"], "datetime": ["string"]}
     allowed = types.get(kind, ["string", "number", "boolean"])
     if kind in ("number", "integer"):
-        bounds = {"minimum": feature.get("min"), "maximum": feature.get("max")}
-        schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        ends = (None, None) if kind == "number" else (INT64.start, INT64.stop - 1)
+        for name, own, end in (("minimum", "min", ends[0]), ("maximum", "max", ends[1])):
+            bound = end if feature.get(own) is None else feature[own]
+            schema |= {} if bound is None else {name: bound}
     if kind == "datetime" and feature.get("timezone") and not feature.get("format"):
         schema["format"] = "date-time"
     if feature.get("pattern") is not None:
         schema["pattern"] = f"^(?:{feature['pattern']})$"
+    elif kind in ("category", "text"):
+        schema["pattern"] = NO_CONTROL
     if feature.get("nullable"):
         allowed = [*allowed, "null"]
     if feature.get("values") is not None:
