@@ -15,7 +15,7 @@ class Agent implements Serializable {
     /** mlci.pyz on the agent is not the one of this library. */
     private static final int DAMAGED = 75
 
-    private static final String RUN = '''\
+    private static final String SCRIPT = '''\
         #!/bin/sh
         if [ -n "${MLCI_PART:-}" ] && [ -f "$MLCI_PART" ]; then mv -f "$MLCI_PART" "$MLCI_PYZ"; fi
         rm -f "$MLCI_ANSWER"
@@ -55,7 +55,7 @@ class Agent implements Serializable {
     Object around(Closure body) {
         String place = temporary()
         List variables = install(place)
-        script.writeFile(file: "${place}/mlci-bin/mlci", text: RUN.replace('"$MLCI_PYZ"; fi', '"$MLCI_PYZ" "$@"; fi')
+        script.writeFile(file: "${place}/mlci-bin/mlci", text: SCRIPT.replace('"$MLCI_PYZ"; fi', '"$MLCI_PYZ" "$@"; fi')
             .replace('rm -f "$MLCI_ANSWER"\n', ''), encoding: 'UTF-8')
         script.withEnv(["MLCI_BIN=${place}/mlci-bin/mlci"]) {
             script.sh(label: 'mlci: put the command in the path', script: 'chmod +x "$MLCI_BIN"', encoding: 'UTF-8')
@@ -68,7 +68,7 @@ class Agent implements Serializable {
         for (int attempt = 0; attempt < 2 && code == DAMAGED; attempt++) {
             List installed = install(place)
             code = script.withEnv(variables + installed) {
-                script.sh(label: label, script: RUN, returnStatus: true, encoding: 'UTF-8')
+                script.sh(label: label, script: SCRIPT, returnStatus: true, encoding: 'UTF-8')
             }
         }
         return code

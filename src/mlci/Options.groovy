@@ -73,7 +73,9 @@ class Options implements Serializable {
     /** Names of the variables that a list of credentials sets. */
     @NonCPS
     static List variables(List credentials) {
-        return credentials.collectMany { item -> Options.KINDS[item.kind as String].collect { name -> item[name] } }.findAll { name -> name }
+        return credentials.collectMany { item ->
+            Options.KINDS[item.kind as String].collect { name -> item[name] }
+        }.findAll { name -> name }
     }
 
     /** The known word that is written most like `word`; null when none is near. */
