@@ -12,6 +12,8 @@ if __name__ == "__main__":
 
     sys.exit(main(["train", *sys.argv[1:]]))
 
+import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import console
-from stages.errors import ConfigError, DataError, GateError
+from stages.errors import ArtefactError, ConfigError, DataError, GateError
 from stages.project import Project
 from stages.records.atomic import write_json
 from stages.records.digest import sha256_file
@@ -67,9 +69,11 @@ def _work(project: Project, out: Path) -> Work:
     from stages.model import training
 
     found = _fit(project, out)
+    golden = _golden(project, out, found)
+    found = dataclasses.replace(found, signature=found.signature | {"onnx": _export(project, out, found, golden)})
     write_json(out / "signature.json", found.signature)
     write_json(out / "metrics.json", found.metrics)
-    write_json(out / "golden.json", _golden(project, out, found))
+    write_json(out / "golden.json", golden)
     (out / "MODEL_CARD.md").write_text(_card(project, out, found), encoding="utf-8")
     summary = {
         "text": training.headline(found.metrics),
@@ -77,6 +81,7 @@ def _work(project: Project, out: Path) -> Work:
         "rows": found.metrics["rows"],
         "test": found.metrics["test"],
         "predictions_sha256": found.predictions,
+        "onnx": found.signature["onnx"],
     }
     return Work(summary)
 
@@ -110,6 +115,53 @@ def _golden(project: Project, out: Path, found: Trained) -> dict[str, Any]:
     except ValueError as error:
         what = f"no row of the test side can be recorded as a request: {error}"
         raise DataError("MOD_GOLDEN", what, "look at the contract of the columns and at the model's answers") from error
+
+
+def _export(project: Project, out: Path, found: Trained, golden: dict[str, Any]) -> dict[str, Any]:
+    """Write model.onnx if it answers like the pipeline, on the test side and to the recorded requests. Returns what is
+    known of it, for signature.json.
+
+    Raises:
+        ArtefactError: MOD_ONNX: it does not, and model.onnx is `require`.
+    """
+    wanted = project.config.model.onnx
+    if wanted == "never":
+        return {"proved": False, "reason": "model.onnx is never"}
+    from stages.export.export import export
+
+    test = project.folder("prepare") / "test.parquet"
+    exported = export(found.pipeline, found.signature, test, found.truth, found.said)
+    record = exported.record
+    if exported.content is not None:
+        different = _unlike(exported.content, found.signature, golden)
+        record = record if different is None else {**record, "proved": False, "reason": different}
+    if record["proved"] and exported.content is not None:
+        (out / "model.onnx").write_bytes(exported.content)
+        return {**record, "sha256": hashlib.sha256(exported.content).hexdigest()}
+    if wanted == "require":
+        what = f"there is no ONNX model of this pipeline: {record['reason']}"
+        raise ArtefactError("MOD_ONNX", what, "set model.onnx: auto, or change the model")
+    console.log.info("scikit-learn will serve, there is no ONNX model: %s", record["reason"])
+    return record
+
+
+def _unlike(content: bytes, signature: dict[str, Any], golden: dict[str, Any]) -> str | None:
+    """How the ONNX model, asked as the service will ask it, differs from the recorded answers."""
+    from stages.serving.golden import compare
+    from stages.serving.onnx_predictor import OnnxPredictor
+    from stages.serving.predictor import RowsRefused
+
+    predictor = OnnxPredictor(content, signature)
+
+    def ask(body: dict[str, Any]) -> dict[str, Any]:
+        said = predictor.predict(predictor.decode(body["rows"]).columns)
+        return {"predictions": said.predictions, "probabilities": said.probabilities}
+
+    try:
+        different = compare(golden, ask)
+    except RowsRefused:
+        return "it refuses recorded requests"
+    return f"recorded requests are answered differently: {different[0]}" if different else None
 
 
 def _card(project: Project, out: Path, found: Trained) -> str:

@@ -81,8 +81,8 @@ def _opened(converted: Converted, signature: Mapping[str, Any]) -> Model:
     import onnxruntime
 
     from stages.export.graph import ANSWER, ROWS
-    from stages.export.inputs import Inputs
     from stages.export.parity import Model
+    from stages.model.inputs import Inputs
 
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1

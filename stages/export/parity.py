@@ -20,10 +20,10 @@ import numpy as np
 
 from stages.errors import ArtefactError
 from stages.export.graph import NotConvertible
-from stages.export.inputs import Inputs
 from stages.model import metrics
 from stages.model.answers import ask
 from stages.model.frames import frame_from_lists
+from stages.model.inputs import Inputs
 from stages.model.metrics import Answer, Truth
 
 PROBABILITY_TOLERANCE = 1e-5

@@ -1,6 +1,7 @@
 """Encoders of categories as tables: level → numbers, found by asking the fitted encoder itself.
 
-The look-up happens before the graph (`inputs.py`): text in an ONNX graph costs three times the whole model for one row.
+The look-up happens before the graph (`stages/model/inputs.py`): text in an ONNX graph costs three times the whole
+model for one row.
 """
 
 from __future__ import annotations

@@ -35,8 +35,12 @@ class RowsRefused(Exception):
 class Predictor:
     """A pipeline, its signature and its decoder.
 
-    `levels`: categories seen in training, by column, so that unseen ones can be counted.
+    `levels`: categories seen in training, by column, so that unseen ones can be counted. `inline_rows`: up to so many
+    rows are answered quicker than a thread could be asked.
     """
+
+    runtime = "scikit-learn"
+    inline_rows = 0
 
     def __init__(
         self, pipeline: Any, signature: Mapping[str, Any], levels: Mapping[str, list[str]] | None = None
@@ -47,14 +51,19 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
-        """Load `signature.json`, whose digest the caller has checked, and the model that it names with its digest.
+        """Load `signature.json`, whose digest the caller has checked, and the model that it names with its digest: the
+        ONNX one when that was proved, else the pipeline.
 
         Raises:
             ArtefactError: a file is missing or unreadable, or the model holds types that are not trusted.
         """
+        signature = read_json(folder / "signature.json")
+        if (signature.get("onnx") or {}).get("proved"):
+            from stages.serving.onnx_predictor import OnnxPredictor
+
+            return OnnxPredictor.open(folder, signature)
         from stages.model import persistence
 
-        signature = read_json(folder / "signature.json")
         return cls(persistence.load(folder, signature), signature, levels_of(folder))
 
     def decode(self, rows: Sequence[Any]) -> Decoded:

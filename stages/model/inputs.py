@@ -39,10 +39,21 @@ class Inputs:
     def matrix(self, values: Mapping[str, Sequence[Any]]) -> np.ndarray:
         """float64 (rows, columns), contiguous by row, from decoded columns: lists with None where a value is
         missing."""
-        made = [values[name] if maker is None else maker(values[name]) for name, maker in self._makers]
-        if len(made) and len(made[0]) == 1:
-            return np.array([[column[0] for column in made]], dtype=np.float64)
+        made = [values[name] if maker is None else [maker(v) for v in values[name]] for name, maker in self._makers]
         return np.ascontiguousarray(np.array(made, dtype=np.float64).T)
+
+    def row(self, values: Mapping[str, Sequence[Any]]) -> list[float]:
+        """The same for one row, as a list."""
+        found = []
+        for name, maker in self._makers:
+            value = values[name][0]
+            found.append((_NAN if value is None else value) if maker is None else maker(value))
+        return found
+
+    @property
+    def refuses(self) -> bool:
+        """Whether there are rows that the trained pipeline would raise for."""
+        return bool(self._checks)
 
     def refused(self, values: Mapping[str, Sequence[Any]]) -> list[int]:
         """Rows that the trained pipeline would raise for."""
@@ -62,18 +73,17 @@ class Inputs:
         return out
 
 
-def _maker(column: Mapping[str, Any]) -> Callable[[Sequence[Any]], list[float]] | None:
-    """From decoded values to numbers; None where numpy does it by itself (None becomes NaN, True 1)."""
+def _maker(column: Mapping[str, Any]) -> Callable[[Any], float] | None:
+    """From a decoded value to a number; None where numpy does it by itself (None becomes NaN, True 1)."""
     if column["kind"] == "number":
         return None
     if column["kind"] == "datetime":
         part = _PARTS[column["part"]]
-        return lambda values: [_NAN if value is None else part(value) for value in values]
+        return lambda value: _NAN if value is None else part(value)
     table = {level: _number(value) for level, value in column["levels"].items()}
     table[None] = _number(column["missing"])
-    unseen = _number(column["unseen"])
-    find = table.get
-    return lambda values: [find(value, unseen) for value in values]
+    unseen, find = _number(column["unseen"]), table.get
+    return lambda value: find(value, unseen)
 
 
 def _number(value: float | None) -> float:
