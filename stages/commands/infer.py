@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pandas as pd
 
 from stages.errors import DataError
@@ -64,7 +65,8 @@ def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     if ".parquet" in suffixes:
         return pd.read_parquet(path), {}
     if {".jsonl", ".ndjson"} & set(suffixes):
-        return pd.read_json(path, lines=True, convert_dates=False), {}
+        lines = _content(path).splitlines()
+        return pd.DataFrame([orjson.loads(line) for line in lines if line.strip()]), {}
     read = _dialect(path)
     frame = pd.read_csv(
         path,
@@ -79,7 +81,8 @@ def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     return frame, read
 
 
-def _head(path: Path, size: int = 1 << 16) -> bytes:
+def _content(path: Path, size: int = -1) -> bytes:
+    """The first `size` bytes of a file, or all, unpacked."""
     if path.suffix == ".gz":
         with gzip.open(path) as stream:
             return stream.read(size)
@@ -92,7 +95,7 @@ def _head(path: Path, size: int = 1 << 16) -> bytes:
 
 def _dialect(path: Path) -> dict[str, str]:
     """Reading options of a text file that differ from the defaults."""
-    head = _head(path)
+    head = _content(path, 1 << 16)
     read = {}
     for encoding in ("utf-8-sig", "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "latin-1"):
         try:
