@@ -107,7 +107,8 @@ def test_wrong_input(repository, name):
     assert "Traceback" not in said.err
     assert code is None or code in said.codes, said.data
     for error in said.data["errors"]:
-        assert error["what"] and error["todo"]
+        assert error["what"]
+        assert error["todo"]
         assert "\n" not in error["what"] + error["todo"], error
     assert hint in said.err
 
