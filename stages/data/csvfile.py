@@ -2,7 +2,7 @@
 
 Arrow's reader splits the lines (quotes, line breaks inside them, CRLF) and leaves every cell as text, so that the
 contract sees what
-was written and a column cannot change its type half way. See docs/decisions/0004.
+was written and a column cannot change its type half way. See docs/decisions/0011.
 """
 
 from __future__ import annotations
