@@ -15,13 +15,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.errors import ArtefactError, GateError
+from stages.errors import ArtefactError, ConfigError, GateError
 from stages.project import Project
 from stages.records.jsonfile import read_json
 from stages.records.result import Result
 from stages.records.stage import Stage, Work, carry_out, outputs_of, same_chain
 
 if TYPE_CHECKING:
+    from stages.gate.champion import Rival
+    from stages.gate.evidence import Evidence
     from stages.gate.outcome import Outcome
     from stages.gate.verdict import Word
 
@@ -42,85 +44,208 @@ def validate(project: Project, first: bool = False) -> Result:
 
 
 def describe(project: Project, first: bool | None = None) -> Stage:
-    """What the verdict depends on: the model, the data on both sides, the thresholds.
+    """What the verdict depends on: the model, the data on both sides, the thresholds, and the champion.
 
     `first` unknown: as `MLCI_FIRST` says.
     """
     same_chain(project)
-    data = project.config.data
     config = {
         **project.loaded.keyed("validate", "task"),
-        "weight": data.weight,
+        "weight": project.config.data.weight,
         "first": os.environ.get("MLCI_FIRST") == "1" if first is None else first,
+        "in_ci": in_ci(),
+        "champion": _champion_digest(project),
     }
     inputs = outputs_of(project, "train") | outputs_of(project, "prepare", _PREPARED)
     return Stage("validate", config, project.loaded.recorded("validate"), inputs)
+
+
+def in_ci() -> bool:
+    """Whether a CI system runs this: there, a missing champion is more likely a mistake than a beginning."""
+    return bool(os.environ.get("CI") or os.environ.get("JENKINS_URL"))
 
 
 def _work(project: Project, first: bool, out: Path) -> Work:
     from stages.gate import verdict
     from stages.store import model_digest
 
-    outcomes = _outcomes(project)
-    settings = project.config.validation
+    settings, trained = project.config.validation, project.folder("train")
+    outcomes = _judged(project, first, out)
     word = verdict.decide(outcomes, settings.inconclusive)
-    extra = {"on_fail": settings.on_fail, "inconclusive": settings.inconclusive, "first": first}
-    gate = verdict.as_dict(word, outcomes, model_digest(project.folder("train")), extra)
+    extra = {
+        "on_fail": settings.on_fail,
+        "inconclusive": settings.inconclusive,
+        "first": first,
+        "champion": _champion_digest(project),
+    }
+    gate = verdict.as_dict(word, outcomes, model_digest(trained), extra)
     (out / "gate.json").write_bytes(verdict.canonical(gate))
     (out / "summary.md").write_text(verdict.summary_markdown(project.config.name, word, outcomes), encoding="utf-8")
     verdict.write_junit(out / "junit.xml", outcomes, project.config.name)
     return _finished(project, word, outcomes)
 
 
-def _outcomes(project: Project) -> list[Outcome]:
-    """Every rule, in the order in which people read them."""
-    from stages.gate import baselines, bounds, evidence, gap, leakage, linear
-    from stages.gate.outcome import Outcome
-    from stages.model import metrics, persistence
+def _judged(project: Project, first: bool, out: Path) -> list[Outcome]:
+    """All outcomes; leaves in `out` what later data are compared with."""
+    from stages.gate import evidence, reference, verdict
+    from stages.model import persistence
 
-    settings, prepared, trained = project.config.validation, project.folder("prepare"), project.folder("train")
-    signature, profile = read_json(trained / "signature.json"), read_json(prepared / "profile.json")
-    pipeline = persistence.load(trained, signature)
+    prepared, signature = project.folder("prepare"), read_json(project.folder("train") / "signature.json")
+    pipeline = persistence.load(project.folder("train"), signature)
     try:
         seen = evidence.collect(prepared, pipeline, signature, project.config.data.weight)
     except ArtefactError as error:
-        if error.code not in ("MOD_NOT_FINITE", "MOD_SHAPE"):
-            raise
-        code = "GATE_NOT_FINITE" if error.code == "MOD_NOT_FINITE" else "GATE_METRIC_UNDEFINED"
-        return [Outcome(f"metric.{name}", "failed", error.what, code) for name in settings.metrics or ["any"]]
+        if error.code in ("MOD_NOT_FINITE", "MOD_SHAPE"):
+            return _unusable(project, error)
+        raise
+    learned = reference.learn(prepared / "train.parquet", signature, seen.answer)
+    (out / reference.FILE).write_bytes(verdict.canonical(learned.as_dict()))
+    return _outcomes(project, first, seen, pipeline)
 
+
+def _unusable(project: Project, error: ArtefactError) -> list[Outcome]:
+    """The model's answers are no numbers, or not one for each row: nothing can be measured."""
+    from stages.gate.outcome import Outcome
+
+    code = "GATE_NOT_FINITE" if error.code == "MOD_NOT_FINITE" else "GATE_METRIC_UNDEFINED"
+    names = project.config.validation.metrics or ["none"]
+    return [Outcome(f"metric.{name}", "failed", error.what, code) for name in names]
+
+
+def _outcomes(project: Project, first: bool, seen: Evidence, pipeline: Any) -> list[Outcome]:
+    """Every rule, in the order in which people read them."""
+    from stages.gate import bounds, gap, leakage
+
+    settings, trained = project.config.validation, project.folder("train")
     outcomes = bounds.check(settings.metrics, seen.truth, seen.answer)
-    judged = [
-        name
-        for name in settings.metrics or metrics.defaults(project.config.task, seen.n_classes)[:2]
-        if _fits(name, seen)
-    ]
-    if settings.baselines.dummy != "off":
-        severity = settings.baselines.dummy
-        outcomes += baselines.check_dummy(judged, seen.train_truth, seen.truth, seen.answer, severity)
-    if settings.baselines.linear != "off":
-        if linear.is_linear(pipeline.steps[-1][1]):
-            outcomes.append(baselines.skipped_linear("the model is linear itself"))
-        else:
-            simple = linear.Linear(seen.features, seen.truth.classes)
-            simple.fit(seen.sample, seen.sample_target, seen.sample_weight)
-            severity = settings.baselines.linear
-            outcomes += baselines.check_linear(judged, seen.truth, seen.answer, simple.answer(seen.test), severity)
+    names = _comparable(project, seen)
+    against, rival = _champion(project, first, seen)
+    outcomes += against
+    outcomes += _baselines(project, names, seen, pipeline)
+    outcomes += _slices(project, names, seen, rival)
+    outcomes += _drift(project, seen)
     outcomes.append(leakage.check_features(seen.sample, seen.features, seen.sample_target, seen.n_classes))
+    profile = read_json(project.folder("prepare") / "profile.json")
     outcomes += leakage.check_sides(profile["leakage"], len(seen.truth.values))
-    recorded = read_json(trained / "metrics.json")
-    outcomes += gap.check(judged, recorded.get("train") or {}, recorded.get("test") or {})
+    measured = read_json(trained / "metrics.json")
+    outcomes += gap.check(names, measured.get("train") or {}, measured.get("test") or {})
+    outcomes += _budget(project, seen)
     return outcomes
 
 
-def _fits(name: str, seen: Any) -> bool:
-    from stages.errors import ConfigError
+def _comparable(project: Project, seen: Evidence) -> list[str]:
+    """The configured metrics that can be computed for this model, else the first two default ones."""
     from stages.model import metrics
 
+    names = []
+    for name in project.config.validation.metrics or metrics.defaults(project.config.task, seen.n_classes)[:2]:
+        try:
+            needs = metrics.check(name, seen.truth.kind).needs
+        except ConfigError:
+            continue  # `bounds` has said so
+        if needs != "probability" or seen.answer.probabilities is not None:
+            names.append(name)
+    return names
+
+
+def _champion_digest(project: Project) -> str | None:
+    """The model that the candidate is compared with; None where nothing asks for one, or there is none yet."""
+    settings = project.config.validation
+    if settings.drift is None and all(bound.margin is None for bound in settings.metrics.values()):
+        return None
+    from stages.gate.incumbent import environment
+    from stages.targets.environment import store_of
+
+    env = environment(project.config)
+    alias = None if env is None else store_of(project).alias(project.config.name, env)
+    return None if alias is None else alias.digest
+
+
+def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outcome], Rival | None]:
+    """Outcomes of the comparison for each metric with a margin, and the champion's answers."""
+    import numpy as np
+
+    from stages.gate import champion, incumbent
+    from stages.targets.environment import store_of
+
+    names = project.config.validation.metrics
+    margins = {name: bound.margin for name, bound in names.items() if bound.margin is not None}
+    margins = {name: margin for name, margin in margins.items() if name in _comparable(project, seen)}
+    if not margins:
+        return [], None
+    env = incumbent.environment(project.config)
+    found = incumbent.find(store_of(project), project.config.name, env)
+    if found is None:
+        where = f"{env} has no model yet" if env else "no environment is configured"
+        if in_ci() and not first:
+            sentence = f"there is no champion to compare with: {where}; if that is right, run: mlci validate --first"
+            return champion.missing(margins, "failed", sentence, "GATE_NO_CHAMPION"), None
+        return champion.missing(margins, "skipped", f"the first model: {where}", "GATE_FIRST"), None
+    prepared = project.folder("prepare")
     try:
-        return bool(metrics.check(name, seen.truth.kind))
-    except ConfigError:
-        return False  # `bounds` has said so
+        rows = np.load(prepared / "test.rows.npy", allow_pickle=False)
+        rival = incumbent.score(found, prepared / "test.parquet", rows, seen.signature)
+    except incumbent.CannotScore as error:
+        sentence = f"the champion of {env} ({found.version[:12]}) cannot be compared with: {error}"
+        return champion.missing(margins, "failed", sentence, "GATE_CHAMPION_ENV"), None
+    return champion.compare(margins, seen.truth, seen.answer, rival), rival
+
+
+def _baselines(project: Project, names: list[str], seen: Evidence, pipeline: Any) -> list[Outcome]:
+    from stages.gate import baselines, linear
+
+    wanted = project.config.validation.baselines
+    outcomes: list[Outcome] = []
+    if wanted.dummy != "off":
+        outcomes += baselines.check_dummy(names, seen.train_truth, seen.truth, seen.answer, wanted.dummy)
+    if wanted.linear == "off":
+        return outcomes
+    if linear.is_linear(pipeline.steps[-1][1]):
+        return [*outcomes, baselines.skipped_linear("the model is linear itself")]
+    simple = linear.Linear(seen.features, seen.truth.classes)
+    simple.fit(seen.sample, seen.sample_target, seen.sample_weight)
+    return outcomes + baselines.check_linear(names, seen.truth, seen.answer, simple.answer(seen.test), wanted.linear)
+
+
+def _slices(project: Project, names: list[str], seen: Evidence, rival: Rival | None) -> list[Outcome]:
+    from stages.gate import evidence, slices
+
+    outcomes: list[Outcome] = []
+    bounds = {name: bound for name, bound in project.config.validation.metrics.items() if name in names}
+    for column in project.config.validation.slices:
+        contract = project.config.data.columns[column]
+        cut = evidence.slices_of(project.folder("prepare") / "test.parquet", column, contract)
+        outcomes += slices.check(cut, bounds, seen.truth, seen.answer, rival)
+    return outcomes
+
+
+def _drift(project: Project, seen: Evidence) -> list[Outcome]:
+    """New rows, those that the champion was not trained on, against the champion's training data."""
+    from stages.gate import drift, incumbent, reference
+    from stages.targets.environment import store_of
+
+    settings = project.config.validation.drift
+    if settings is None:
+        return []
+    found = incumbent.find(store_of(project), project.config.name, incumbent.environment(project.config))
+    if found is None:
+        return [drift.skipped("there is no champion yet, whose training data could be compared with")]
+    if not (found.folder / reference.FILE).is_file():
+        return [drift.skipped(f"the champion ({found.version[:12]}) has no {reference.FILE}: it was never validated")]
+    known = reference.Reference.of(read_json(found.folder / reference.FILE))
+    return reference.against(known, found.folder, project.folder("prepare"), seen, settings.max_share)
+
+
+def _budget(project: Project, seen: Evidence) -> list[Outcome]:
+    from stages.gate import budget
+
+    settings, trained = project.config.validation, project.folder("train")
+    outcomes = [budget.parity(seen.signature.get("onnx"), project.config.model.onnx)]
+    if settings.latency is not None:
+        outcomes.append(budget.latency_of(trained, settings.latency.p99_ms))
+    if settings.size is not None:
+        outcomes.append(budget.size(trained, settings.size.max_mb))
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
 def _finished(project: Project, word: Word, outcomes: list[Outcome]) -> Work:

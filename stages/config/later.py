@@ -16,21 +16,6 @@ def refuse(document: Document, data: Any) -> list[ConfigError]:
     if not isinstance(data, dict):
         return []
     found: list[tuple[KeyPath, str, str]] = []
-    gate = _mapping(data.get("validate"))
-    found += [
-        (("validate", key), f"{key} is not available in this version", "remove the key")
-        for key in ("champion", "slices", "drift", "latency", "size")
-        if gate.get(key)
-    ]
-    for name, bound in _mapping(gate.get("metrics")).items():
-        if isinstance(bound, dict) and bound.get("margin") is not None:
-            found.append(
-                (
-                    ("validate", "metrics", name, "margin"),
-                    "comparison with a champion is not available in this version",
-                    "use min or max",
-                )
-            )
     for name, target in _mapping(data.get("deploy")).items():
         if isinstance(target, dict) and target.get("target") in _TARGETS:
             found.append(

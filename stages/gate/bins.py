@@ -7,8 +7,8 @@ counted without it.
 | level (category, text, boolean, class) | each level of at least 1 % of the rows and 20 rows, `rare`, and `unseen` |
 | all | `missing` |
 
-In the reference, no level is unseen. How often new data of the same kind would show one is estimated by leaving out one
-row at a time: a row is unseen when its level stands in no other row. Those rows are counted as unseen, and not as
+In the reference, no level is unseen. How often new data of the same kind would show one is estimated by leaving out
+one row at a time: a row is unseen when its level stands in no other row. Those rows are counted as unseen, and not as
 rare. The estimate's variance is that of the count of such rows and of those whose level stands twice (Good 1953).
 """
 

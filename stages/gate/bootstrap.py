@@ -1,7 +1,7 @@
 """Paired bootstrap: the difference of two models in a metric, on the same resampled rows, thousands of times.
 
-How often a row is drawn is Poisson(1), independently (Hanley & MacGibbon 2006; Chamandy et al. 2012; TFMA resamples so
-too): one replicate is then a vector of small counts that are the same for both models and all metrics. Nothing is
+How often a row is drawn is Poisson(1), independently (Hanley & MacGibbon 2006; Chamandy et al. 2012; TFMA resamples
+so too): one replicate is then a vector of small counts that are the same for both models and all metrics. Nothing is
 sorted or looped over again: a block of replicates is computed at once. Metrics of labels need only how often each
 combination of (truth, candidate, champion) occurs, which is multinomial.
 """

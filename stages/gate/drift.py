@@ -3,11 +3,11 @@
 A column has drifted when the difference is both material and beyond chance:
 
 - its population stability index Σ (r − c) ln (r / c) exceeds 0.1 (the convention of credit scoring, Lewis 1994) and its
-  critical value (1/n + 1/m) χ²₀.₉₅(bins − 1) for these row counts (Yurdakul 2018): at n = 100, chance alone exceeds 0.1
-  most of the time;
+  critical value (1/n + 1/m) χ²₀.₉₅(bins − 1) for these row counts (Yurdakul 2018): at n = 100, chance alone exceeds
+  0.1 most of the time;
 - it stays significant after Benjamini & Hochberg (1995) over all columns. The p-value is that of a χ² test
-  over the bins (those with fewer than five expected rows pooled) and of exact tests for missing and for unseen values,
-  corrected for their number: sparse bins make the χ² approximation to the index itself too generous.
+  over the bins (those with fewer than five expected rows pooled) and of exact tests for missing and for unseen
+  values, corrected for their number: sparse bins make the χ² approximation to the index itself too generous.
 
 Missing and unseen values count as values. Evidently drops missing ones first, so that none → 40 % is invisible there
 [evidently issue 187], and tests each column at its own 5 %.
@@ -156,8 +156,8 @@ def _chi_squared(reference: np.ndarray, current: np.ndarray) -> float:
 
 
 def _unseen(bins: Bins, n: int, there: int, m: int) -> float:
-    """p that so many unseen values are chance. The reference's share is an estimate whose variance is larger than that
-    of a count, by (once + twice) / once, so it is given accordingly fewer rows."""
+    """p that so many unseen values are chance. The reference's share is an estimate whose variance is larger than
+    that of a count, by (once + twice) / once, so it is given accordingly fewer rows."""
     scale = (bins.unseen + 1) / (bins.unseen + bins.twice + 1)
     return _exact(round(bins.unseen * scale), round(n * scale), there, m)
 

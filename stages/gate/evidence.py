@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.gate import linear
+from stages.config.schema import Column
+from stages.gate import linear, reference, slices
+from stages.gate.slices import Slices
 from stages.model import answers, frames
-from stages.model.metrics import Answer, Truth
+from stages.model.metrics import Answer, Truth, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +73,15 @@ def truth_of(path: Path, signature: Mapping[str, Any], weight: str | None) -> Tr
     values = frames.target(column, named["type"], signature["task"])
     weights = None if weight is None else frames.numbers(frames.column_from_parquet(path, weight))
     return Truth.of(values, signature["classes"], signature["positive"], weights)
+
+
+def slices_of(test: Path, name: str, contract: Column) -> Slices:
+    """The test side cut along one column, a feature or not."""
+    column = frames.column_from_parquet(test, name)
+    if contract.type in ("number", "integer", "datetime"):
+        return slices.by_quantile(name, reference.floats(column, contract.type))
+    named = tuple(canonical(value) for value in contract.values or ())
+    return slices.by_level(name, reference.texts(column), named)
 
 
 def sampled(n: int, most: int) -> np.ndarray:

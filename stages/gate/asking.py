@@ -1,0 +1,59 @@
+"""What a stored model says about a parquet side, as arrays; in this process, or from another one:
+`python -m stages.gate.asking FOLDER TEST.parquet ANSWER.npz`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from stages.errors import MlciError
+from stages.model.metrics import Answer
+from stages.serving.predictor import Predictor
+
+#: Rows that are asked for at once: answers come as lists of Python objects, which take a hundred times their number.
+_ROWS = 20_000
+
+
+def ask(folder: Path, side: Path) -> Answer:
+    """Answers of the model in `folder` to every row of `side`, in order.
+
+    Raises:
+        ArtefactError: the model cannot be loaded here.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    predictor = Predictor.load(folder)
+    columns = [feature["name"] for feature in predictor.signature["features"]]
+    labels, probabilities = [], []
+    with pq.ParquetFile(side) as file:
+        for batch in file.iter_batches(_ROWS, columns=columns):
+            said = predictor.predict_table(pa.Table.from_batches([batch]))
+            labels.append(np.asarray(said.predictions))
+            if said.probabilities is not None:
+                probabilities.append(np.array([list(row.values()) for row in said.probabilities]))
+    return Answer(np.concatenate(labels), np.concatenate(probabilities) if probabilities else None)
+
+
+def read(path: Path) -> Answer:
+    """An answer that another process wrote."""
+    with np.load(path, allow_pickle=False) as kept:
+        return Answer(kept["labels"], kept.get("probabilities"))
+
+
+def main(folder: str, side: str, answer: str) -> int:
+    """Ask and write. What fails is one line on standard error."""
+    try:
+        said = ask(Path(folder), Path(side))
+    except MlciError as error:
+        print(error.what, file=sys.stderr)
+        return error.exit_code
+    arrays = {"labels": said.labels} | ({} if said.probabilities is None else {"probabilities": said.probabilities})
+    np.savez(answer, **arrays)  # type: ignore[arg-type]
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""The champion: which model it is, and what it says about today's test rows.
+
+It answers through its own ONNX model, else through scikit-learn where the versions it was saved with are installed.
+What cannot be scored is not approved: a library upgrade must not be a way around the comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import stages
+from stages.errors import MlciError
+from stages.gate import asking
+from stages.gate.champion import Rival, fresh_rows
+from stages.model import metrics
+from stages.model.metrics import Answer
+from stages.records.jsonfile import read_json
+
+if TYPE_CHECKING:
+    from stages.config import Config
+    from stages.store import Store
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """A model that serves an environment. `folder`: in the store, its digest checked."""
+
+    env: str
+    version: str
+    folder: Path
+
+
+class CannotScore(Exception):
+    """The champion cannot be asked about today's rows; the text says why."""
+
+
+def environment(config: Config) -> str | None:
+    """Whose model is compared with: the configured one, else the last container or service environment, else the
+    last."""
+    if config.validation.champion is not None:
+        return config.validation.champion
+    remote = [name for name, target in config.deploy.items() if target.target in ("container", "service")]
+    every = remote or list(config.deploy)
+    return every[-1] if every else None
+
+
+def find(store: Store, name: str, env: str | None) -> Incumbent | None:
+    """The champion of an environment; None where nothing was deployed there yet.
+
+    Raises:
+        UsageError, ArtefactError, InfraError: the store cannot give it.
+    """
+    alias = None if env is None else store.alias(name, env)
+    if env is None or alias is None:
+        return None
+    return Incumbent(env, alias.digest, store.get(name, alias.digest))
+
+
+def score(incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping[str, Any]) -> Rival:
+    """What the champion says about the test rows that it was not trained on.
+
+    `test`: test.parquet. `rows`: the hashes of its rows. `signature`: the candidate's; answers are put in its
+    classes' order.
+
+    Raises:
+        CannotScore: it predicts something else, or there is no way to ask it.
+    """
+    try:
+        own = read_json(incumbent.folder / "signature.json")
+        _comparable(own, signature, test)
+        trained = np.load(incumbent.folder / "train.rows.npy", allow_pickle=False)
+        in_process = bool((own.get("onnx") or {}).get("proved"))
+        answer = asking.ask(incumbent.folder, test) if in_process else _in_a_process(incumbent.folder, test)
+    except (MlciError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CannotScore(getattr(error, "what", None) or f"{type(error).__name__}: {error}") from error
+    fresh = fresh_rows(rows, trained)
+    how = "its ONNX model" if in_process else "scikit-learn, as it was trained"
+    return Rival(incumbent.version, incumbent.env, fresh, _reordered(answer, own, signature).take(fresh), how)
+
+
+def _comparable(own: Mapping[str, Any], signature: Mapping[str, Any], test: Path) -> None:
+    if own["task"] != signature["task"] or own["target"]["name"] != signature["target"]["name"]:
+        raise CannotScore(f"it predicts {own['target']['name']} ({own['task']})")
+    if signature["classes"] is not None and set(own["classes"]) != set(signature["classes"]):
+        raise CannotScore(f"it knows the classes {', '.join(map(metrics.canonical, own['classes']))}")
+    import pyarrow.parquet as pq
+
+    there = set(pq.read_schema(test).names)
+    lacking = [feature["name"] for feature in own["features"] if feature["name"] not in there]
+    if lacking:
+        raise CannotScore(f"it asks for {', '.join(lacking[:5])}, which the data no longer have")
+
+
+def _in_a_process(folder: Path, test: Path) -> Answer:
+    """Ask a scikit-learn model in a process of its own: the repository's modules that it was trained with, not
+    today's, are what it imports.
+
+    Raises:
+        CannotScore: it cannot be loaded here, or fails.
+    """
+    places = [str(folder / "code"), str(Path(stages.__file__).resolve().parent.parent)]
+    with tempfile.TemporaryDirectory() as scratch:
+        said = Path(scratch) / "answer.npz"
+        done = subprocess.run(
+            [sys.executable, "-m", "stages.gate.asking", str(folder), str(test), str(said)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise CannotScore(lines[-1].strip() if lines else f"it ended with code {done.returncode}")
+        return asking.read(said)
+
+
+def _reordered(answer: Answer, own: Mapping[str, Any], signature: Mapping[str, Any]) -> Answer:
+    """Columns of probabilities in the order of the candidate's classes."""
+    if answer.probabilities is None or signature["classes"] is None:
+        return answer
+    order = [own["classes"].index(one) for one in signature["classes"]]
+    return Answer(answer.labels, answer.probabilities[:, order])
