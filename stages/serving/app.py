@@ -173,7 +173,10 @@ class Service:
         if decoded.unseen:
             self.monitoring.unseen(decoded.unseen)
         try:
-            found = await self._batcher.answer(decoded.columns, decoded.rows)
+            if decoded.rows <= self.predictor.inline_rows:
+                found = self.predictor.predict(decoded.columns)
+            else:
+                found = await self._batcher.answer(decoded.columns, decoded.rows)
         except Overloaded:
             raise Refused(503, "SRV_OVERLOADED", "too many rows are waiting; try again", headers=_RETRY) from None
         except RowsRefused as refused:
@@ -214,7 +217,7 @@ def _described(predictor: Predictor, about: About) -> dict[str, Any]:
         "name": about.name,
         "version": about.version,
         "task": predictor.signature.get("task"),
-        "runtime": "scikit-learn",
+        "runtime": predictor.runtime,
         "files": dict(about.files),
         "metrics": _finite(about.metrics),
         "signature": dict(predictor.signature),
