@@ -66,6 +66,8 @@ _PARTS = (
     "sklearn.calibration._TemperatureScaling",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.impute._iterative.IterativeImputer",
+    "sklearn.impute._iterative._ImputerTriplet",
     "sklearn.metrics._scorer._CurveScorer",  # scorers hold a function, which needs trust of its own
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
@@ -81,6 +83,7 @@ _PARTS = (
 )
 
 _FUNCTIONS = (
+    "numpy.mean",
     "scipy._lib.array_api_compat.numpy._aliases.asarray",
     "sklearn.feature_selection._mutual_info.mutual_info_classif",
     "sklearn.feature_selection._mutual_info.mutual_info_regression",
