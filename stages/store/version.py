@@ -58,6 +58,7 @@ def files_of(project: Project) -> dict[str, Path | bytes]:
         kept[f"{CODE}/{name}"] = module
     others = {
         "gate.json": ("validate", "gate.json"),
+        "reference.json": ("validate", "reference.json"),
         "validate.json": ("validate", result.FILE),
         "test.json": ("test", result.FILE),
         "prepare.json": ("prepare", result.FILE),
