@@ -115,8 +115,9 @@ def _parsed(line: bytes) -> dict[str, Any] | tuple[str, str]:
         # NaN, Infinity and integers of any size are what Python's own writer makes, and orjson refuses.
         try:
             found = json.loads(line)
-        except UnicodeDecodeError:
-            return "DAT_TEXT", line.decode(errors="backslashreplace")
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
+        except UnicodeError:
+            return "DAT_TEXT", line.decode(errors="backslashreplace").strip()
         except (ValueError, RecursionError):
             found = None
     return found if isinstance(found, dict) else ("DAT_JSON", line.decode(errors="backslashreplace").strip())

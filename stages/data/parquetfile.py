@@ -58,8 +58,24 @@ def chunks(path: Path, name: str, columns: Sequence[str], rows: int = ROWS) -> I
     with _file(path, name) as file:
         for batch in file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False):
             found = dict(zip(batch.schema.names, batch.columns, strict=True))
+            _check_text(found, name)
             yield Chunk({n: found[n] for n in columns}, np.arange(number, number + len(batch), dtype=np.int64))
             number += len(batch)
+
+
+def _check_text(columns: dict[str, pa.Array], name: str) -> None:
+    """Writers of Parquet do not check text, and everything that reads it trusts them."""
+    for column, array in columns.items():
+        kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            try:
+                array.validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    "DAT_ENCODING",
+                    f"{name}: column {column!r} holds bytes that are not UTF-8 text",
+                    "write the file again from text",
+                ) from error
 
 
 def with_nulls(path: Path, name: str, columns: Sequence[str]) -> set[str]:

@@ -119,6 +119,7 @@ def test_json_lines_as_they_come(repository):
         b"{broken",
         b'{"x": "\xff", "y": 1}',
         b'{"x": 123456789012345678901234567890, "y": 10, "more": [1]}',
+        b'{"x": 1, "y": 11, "more": "\\ud800"}',
     ]
     repository.write("data.jsonl", b"\r\n".join(lines))
     columns = {"x": {"type": "integer", "nullable": True}, "y": {"type": "integer"}}
@@ -133,6 +134,7 @@ def test_json_lines_as_they_come(repository):
         (11, "", "DAT_JSON"),
         (12, "", "DAT_TEXT"),
         (13, "x", "DAT_TYPE"),
+        (14, "", "DAT_TEXT"),
     ]
     assert done.profile["rows"]["duplicates"] == 1
     assert done.profile["dropped_columns"]["names"] == ["more"]
@@ -181,3 +183,30 @@ def test_files_of_a_glob_need_the_same_columns(repository):
     with pytest.raises(DataError) as error:
         repository.prepare({"x": {"type": "number"}, "y": {"type": "number"}}, source="*.csv")
     assert (error.value.code, "'y', 'z'" in error.value.what) == ("DAT_HEADER", True)
+
+
+def test_odd_column_names(repository):
+    names = ["a.b", "a b", "1", "ü", "x,y", 'q"']
+    table = pa.table({n: pa.array([float(i) for i in range(10)]) for n in names})
+    columns = {n: {"type": "number"} for n in names}
+    pq.write_table(table, repository.root / "data.parquet")
+    pacsv.write_csv(table, repository.root / "data.csv")
+    repository.write("data.jsonl", "".join(json.dumps(r) + "\n" for r in table.to_pylist()))
+    repository.write("features.py", "def change(frame):\n    return frame\n")
+    found = [
+        repository.prepare(columns, source=f"data.{kind}", target="ü", **more).rows()
+        for kind in ("csv", "jsonl", "parquet")
+        for more in ({}, {"transform": "features:change"})
+    ]
+    assert all(rows == found[0] for rows in found)
+    assert len(found[0]) == 10
+
+
+def test_text_of_parquet_is_checked(repository):
+    import pytest
+
+    broken = pa.array([b"\xff\xfe"] * 5).view(pa.string())
+    pq.write_table(pa.table({"c": broken, "y": pa.array(range(5))}), repository.root / "data.parquet")
+    with pytest.raises(DataError) as error:
+        repository.prepare({"c": {"type": "category"}, "y": {"type": "integer"}}, source="data.parquet")
+    assert (error.value.code, "'c'" in error.value.what) == ("DAT_ENCODING", True)
