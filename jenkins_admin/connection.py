@@ -12,6 +12,7 @@ import html
 import ipaddress
 import json
 import logging
+import os
 import random
 import re
 import threading
@@ -25,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProtocolError
 
 from jenkins_admin.schema import Server
@@ -56,6 +58,8 @@ class _Wire:
 
     def __init__(self) -> None:
         self.session = requests.Session()
+        # Proxies and authorities of the environment are looked up once by the connection, not for each request.
+        self.session.trust_env = False
         adapter = HTTPAdapter(pool_connections=2, pool_maxsize=2, max_retries=0)
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
@@ -80,6 +84,7 @@ class Connection:
         self.server = server
         self.url = server.url + "/"
         self._verify = _ca_file(server, base)
+        self._proxies = get_environ_proxies(self.url)
         self._sleep, self._dice = sleep, dice
         self._idle: list[_Wire] = []
         self._lock = threading.Lock()
@@ -207,7 +212,8 @@ class Connection:
                     allow_redirects=False,
                     timeout=(10.0, self.server.timeout),
                     stream=stream,
-                    verify=self._verify if own else True,
+                    verify=self._verify if own else _environment_authority(),
+                    proxies=self._proxies if own else get_environ_proxies(url),
                 )
                 # requests would guess, slowly and wrongly: config.xml names its charset inside, logs not at all.
                 response.encoding = "utf-8"
@@ -253,6 +259,7 @@ class Connection:
             allow_redirects=False,
             timeout=(10.0, self.server.timeout),
             verify=self._verify,
+            proxies=self._proxies,
         )
         if answer.status_code != 200:
             return False
@@ -352,13 +359,17 @@ def _is_open(url: str) -> bool:
 
 def _ca_file(server: Server, base: Path | None) -> bool | str:
     if server.ca_file is None:
-        return True
+        return _environment_authority()
     path = (base or Path()) / Path(server.ca_file).expanduser()
     if not path.is_file():
         raise ConfigError(
             "CFG_VALUE", f"server.ca_file: {path} is no file", "give the authority's certificate in PEM form"
         )
     return str(path)
+
+
+def _environment_authority() -> bool | str:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 def _hidden(server: Server) -> tuple[str, ...]:

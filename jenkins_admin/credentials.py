@@ -65,23 +65,15 @@ def render(credential: Credential, owner: str) -> ET.Element:
         element("id", credential.id),
         element("description", marker.signed(credential.description, sign, separator=" ")),
     ]
-    if isinstance(credential, UsernamePassword):
-        tail = [element("username", credential.username), element("password", credential.password)]
-        return element(USERNAME_PASSWORD, *head, *tail)
     if isinstance(credential, SecretText):
         return element(SECRET_TEXT, *head, element("secret", credential.secret))
-    source = element(
-        "privateKeySource",
-        element("privateKey", _with_line_end(credential.private_key)),
-        class_=f"{SSH_KEY}$DirectEntryPrivateKeySource",
-    )
-    return element(
-        SSH_KEY,
-        *head,
-        element("username", credential.username),
-        element("passphrase", credential.passphrase or ""),
-        source,
-    )
+    # Left out, an SSH key's user name would be taken for a secret and masked in every log.
+    user = [element("username", credential.username), element("usernameSecret", "false")]
+    if isinstance(credential, UsernamePassword):
+        return element(USERNAME_PASSWORD, *head, *user, element("password", credential.password))
+    key = element("privateKey", _with_line_end(credential.private_key))
+    source = element("privateKeySource", key, class_=f"{SSH_KEY}$DirectEntryPrivateKeySource")
+    return element(SSH_KEY, *head, *user, element("passphrase", credential.passphrase or ""), source)
 
 
 def tag(credential: Credential) -> str:

@@ -44,6 +44,8 @@ def differences(live: Node, wanted: Node) -> list[Change]:
 
 
 def _compare(live: Node, wanted: Node, path: str) -> list[Change]:
+    if live == wanted:
+        return []
     if live.cls != wanted.cls:
         return [Change(path or "type", "change", short(live.cls), short(wanted.cls))]
     if not live.children and not wanted.children:

@@ -119,6 +119,8 @@ def _item(item: Item, owner: str, live: Live, found: Found | None) -> Action | N
             note = f"Jenkins has {found.name!r}, which it takes for the same name: rename one of them"
             return Action("refuse", what, item.path, note=note)
         return Action("create", what, item.path, xml=item.xml(), item=item)
+    if xmltree.same_text(text, item.xml()):
+        return None  # nobody has touched it since it was posted
     root = xmltree.parse(text)
     if root.tag != item.config.tag:
         note = (

@@ -15,7 +15,6 @@ from typing import Any
 
 import jenkins as python_jenkins
 import pytest
-import requests
 
 from jenkins_admin import Admin
 from jenkins_admin.connection import Away, Connection, JenkinsError, is_loopback
@@ -373,6 +372,14 @@ def test_closing_ends_idle_connections_and_may_be_followed_by_more(jenkins: Doub
     wire.close()
 
 
-def test_requests_is_told_no_proxy_for_nothing() -> None:
-    """Proxies come from the environment, as everybody expects of a Python program."""
-    assert requests.Session().trust_env
+def test_the_proxy_of_the_environment_is_used(jenkins: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The double stands in for a proxy: it is asked for the whole address."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", jenkins.url)
+    server = Server(url="http://jenkins.invalid", user=USER, token=TOKEN, allow_http=True)
+    with Connection(server) as wire:
+        assert wire.json("whoAmI", "name") is not None
+    monkeypatch.setenv("no_proxy", "jenkins.invalid")
+    with Connection(server, sleep=lambda _: None) as wire, pytest.raises(Away, match="its name is not known"):
+        wire.json("whoAmI", "name")

@@ -277,7 +277,10 @@ class Double:
             except Rejected:
                 return None
 
-        properties = {"_class": "hudson.model.ParametersDefinitionProperty", "parameterDefinitions": item.parameters}
+        def properties() -> list[dict[str, Any]]:
+            cls = "hudson.model.ParametersDefinitionProperty"
+            return [{"_class": cls, "parameterDefinitions": item.parameters}] if item.parameters else []
+
         disabled = item.root.findtext("disabled") == "true"
         return {
             "_class": "hudson.model.Hudson" if not path else item.cls,
@@ -286,7 +289,7 @@ class Double:
             "description": xmltree.decoded(item.root.findtext("description")) or None,
             "buildable": not disabled,
             "color": "disabled" if disabled else "notbuilt",
-            "property": [properties] if item.parameters else [],
+            "property": properties,
             "jobs": lambda: [
                 self._describe(f"{path}/{child.name}".strip("/"), child) for child in item.children.values()
             ],

@@ -227,6 +227,8 @@ class State:
             return False
         if id_ is not None and (id_ not in item.credentials or item.credentials[id_].tag != root.tag):
             raise Rejected(404 if id_ not in item.credentials else 400)
+        if root.tag.endswith("BasicSSHUserPrivateKey") and root.find("usernameSecret") is None:
+            root.append(xmltree.element("usernameSecret", "true"))  # as ssh-credentials 355 does
         item.credentials[name] = root
         self.save(folder)
         return True
