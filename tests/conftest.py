@@ -12,7 +12,8 @@ import pytest
 
 # At import, before a fixture of any scope can start mlci. A test that is about one of these sets it itself.
 for _name in [name for name in os.environ if name.startswith(("MLCI_", "JENKINS_"))]:
-    del os.environ[_name]
+    if not _name.startswith("MLCI_TEST_"):  # what the tests themselves are told
+        del os.environ[_name]
 if os.environ.pop("CI", ""):
     os.environ["TESTS_IN_CI"] = "1"  # a missing part of the machine is then a failure, not a skip
 pytest_plugins = ["tests.docker.fixtures"]
