@@ -37,4 +37,5 @@ image() {
 
 image stages/images/onnx.txt onnxruntime
 image stages/images/sklearn.txt joblib pandas scikit-learn skops
+sed -n 's/^\([a-z0-9][a-z0-9.-]*\)==.*/\1/p' requirements.txt >stages/images/tooling.txt
 grep -c '==' requirements.txt requirements-dev.txt stages/images/*.txt

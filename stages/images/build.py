@@ -12,7 +12,7 @@ from stages.errors import InfraError
 from stages.images import context, dockerfile, labels, registry
 from stages.images.engine import engine_errors, one_line
 from stages.images.registry import Credentials
-from stages.images.requirements import Requirements, of_version
+from stages.images.requirements import Requirements, by_onnx, of_version
 from stages.images.runtime import runtime_files
 from stages.images.settings import pip_settings
 from stages.records.digest import sha256_json, sha256_tree
@@ -198,7 +198,7 @@ def _pulled_runtime(client: DockerClient, order: Order, tag: str) -> bool:
 
 def _model_files(order: Order) -> dict[str, Path | bytes]:
     folder = order.folder
-    onnx = (folder / "model.onnx").is_file()
+    onnx = by_onnx(folder)
     models = ["model.onnx"] if onnx else ["model.skops", "model.joblib"]
     found: dict[str, Path | bytes] = {
         f"model/{name}": folder / name for name in (*models, *_DESCRIBING) if (folder / name).is_file()

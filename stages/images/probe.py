@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Sequence
 
 #: Where a service listens inside its container.
 PORT = 8080
@@ -29,7 +30,7 @@ PORT = 8080
 _PIECE = 100_000
 
 
-def packed(requests: list[tuple[str, str, str | None]]) -> list[str]:
+def packed(requests: Sequence[tuple[str, str, str | None]]) -> list[str]:
     """Requests (method, path, body) as arguments of `ask`."""
     text = base64.b85encode(zlib.compress(json.dumps(requests).encode())).decode()
     return [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]

@@ -17,16 +17,9 @@ from stages.records.jsonfile import read_json
 #: Lock of a service that answers with ONNX, and of one that answers with scikit-learn.
 ONNX, SKLEARN = "onnx.txt", "sklearn.txt"
 
-#: Recorded in training because the stages use them; a service does without, unless the model's own modules import them.
-_TOOLING = frozenset(
-    [
-        *("alembic", "annotated-types", "certifi", "charset-normalizer", "contourpy", "cycler", "docker", "filelock"),
-        *("fonttools", "fsspec", "jinja2", "junitparser", "kiwisolver", "markdown-it-py", "markupsafe", "matplotlib"),
-        *("mdurl", "ml-dtypes", "mlci", "onnx", "pillow", "pip", "pluggy", "pyarrow", "pydantic", "pydantic-core"),
-        *("pygments", "pyparsing", "pytest", "python-jenkins", "pyyaml", "requests", "rich", "setuptools", "skl2onnx"),
-        *("sqlalchemy", "typing-inspection", "urllib3", "uv", "wheel"),
-    ]
-)
+#: Names of everything that the stages install: recorded in training, and not needed to serve, unless the model's own
+#: modules import it.
+_TOOLING = "tooling.txt"
 
 
 @dataclass(frozen=True)
@@ -50,19 +43,25 @@ class Requirements:
 def of_version(folder: Path, code: Path | None) -> Requirements:
     """What the version in `folder` needs inside an image.
 
-    A model with an ONNX file needs the ONNX lock alone. Another one needs scikit-learn at the versions it was trained
-    with, every library it was trained with that is not mlci's, and what its own modules in `code` import.
+    A model with a proved ONNX file needs the ONNX lock alone. Another one needs scikit-learn at the versions it was
+    trained with, every library it was trained with that is not mlci's, and what its own modules in `code` import.
     """
-    if (folder / "model.onnx").is_file():
+    if by_onnx(folder):
         return Requirements(_lock(ONNX))
     locked = _lock(SKLEARN)
     versions = pinned(locked)
     trained = _trained_with(folder)
+    tooling = frozenset((files("stages.images") / _TOOLING).read_text(encoding="utf-8").split())
     imported = _imported(code) if code is not None else frozenset()
     differing = {name for name, version in versions.items() if trained.get(name, version) != version}
-    extra = {name for name in trained if name not in versions and (name not in _TOOLING or name in imported)}
+    extra = {name for name in trained if name not in versions and (name not in tooling or name in imported)}
     own = tuple(f"{name}=={trained[name]}" for name in sorted(differing | extra))
     return Requirements(_without(locked, differing), own)
+
+
+def by_onnx(folder: Path) -> bool:
+    """Whether the version in `folder` is served by ONNX: its model was proved to answer alike."""
+    return bool((read_json(folder / "signature.json").get("onnx") or {}).get("proved"))
 
 
 def pinned(text: str) -> dict[str, str]:

@@ -213,6 +213,7 @@ class ContainerTarget:
         behind.ensure(self._client)
         candidate = self._started()
         self._usual = self._counted()
+        log.info("%s goes over to %s", self.setting.env, candidate.version[:12])
         gateway.attach(self._client, self.setting, candidate.container)
         self._await_found(candidate.container, candidate.version)
         promote()

@@ -47,7 +47,7 @@ defaults
     mode http
     log global
     option dontlog-normal
-    timeout connect 2s
+    timeout connect 1s
     timeout client 65s
     timeout server 65s
     timeout http-request 35s
@@ -74,7 +74,8 @@ frontend public
     bind :{PORT}
     default_backend models
 backend models
-    balance leastconn
+    # Not the one with the fewest connections: that would be the one that has just stopped listening.
+    balance roundrobin
     option httpchk GET /readyz
     default-server check inter 500ms fastinter 100ms rise 1 fall 4 observe layer4 error-limit 1 on-error mark-down
     server-template model 4 {MODELS}:{PORT} resolvers engine resolve-prefer ipv4 init-addr none

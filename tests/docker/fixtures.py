@@ -5,7 +5,9 @@ Where a part is missing, one loud line says so and the tests are skipped; with C
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """docker-py leaves sockets to the engine (family 1: a Unix socket) for the garbage collector to close."""
     ours = r"Exception ignored in. <socket\.socket fd=\d+, family=1, "
     config.addinivalue_line("filterwarnings", f"ignore:{ours}:pytest.PytestUnraisableExceptionWarning")
+
+
+def _collect() -> None:
+    """See `pytest_configure`: what is collected here is not collected where nobody filters warnings any more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,6 +67,7 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             client.close()
         yield engine
     finally:
+        _collect()
         if before is None:
             del os.environ["DOCKER_HOST"]
         else:
@@ -70,6 +80,7 @@ def engine(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> I
     """The engine for one test at a time, also across worker processes."""
     with FileLock(_shared(tmp_path_factory) / "one-test.lock"):
         yield docker_engine
+        _collect()
 
 
 @pytest.fixture

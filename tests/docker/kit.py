@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
+import re
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import docker
 
+from stages import images
 from stages.images import labels
 from stages.project import Project
 from stages.records import result
+from stages.store import model_digest
 from stages.targets import services
 from stages.targets.client import Client
 from stages.targets.environment import Environment
 from tests.docker import parts
 from tests.stages import modelkit
 
-ROW = {"delay": 1, "seats": 9, "carrier": "AA", "origin": "JFK", "when": "2024-06-01T12:00:00"}
+ROW = {"size": 90.5, "kind": "house", "rooms": 3}
 BODY = json.dumps({"rows": [ROW]}).encode()
+
+CONFIG = """
+name: {name}
+task: classification
+data:
+  source: data.csv
+  target: sold
+  key: [id]
+  columns:
+    id:    {{type: integer, feature: false}}
+    size:  {{type: number, min: 0, nullable: true}}
+    kind:  {{type: category, values: [flat, house, boat]}}
+    rooms: {{type: integer, min: 1}}
+    sold:  {{type: boolean}}
+model:
+  estimator: sklearn.linear_model.LogisticRegression
+  preprocess: {preprocess}
+  onnx: {onnx}
+  trust: {trust}
+deploy:
+  local: {deploy}
+store: store
+"""
+
+#: A preprocessor of the repository's own, which no ONNX model can hold.
+FEATURES = """
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+
+class Sizes(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        size = X["size"].to_numpy(float)
+        return np.column_stack([np.nan_to_num(size), X["rooms"].to_numpy(float)])
+
+
+def sizes():
+    return Sizes()
+"""
 
 
 def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
@@ -31,40 +82,61 @@ def free_port() -> int:
 def project(
     root: Path,
     *,
-    port: int | None = None,
     seed: int = 1,
     target: str = "container",
-    name: str = "demo",
-    options: str = "",
+    name: str = "houses",
+    onnx: str = "auto",
+    features: str | None = None,
+    **options: Any,
 ) -> Project:
-    """A project with a model that depends on `seed`, to be deployed to a container (or `target`) on `port`."""
-    port = port or free_port()
-    more = f", base: '{parts.BASE}'"
-    if target == "container" and "gateway:" not in options:
-        more += f", gateway: '{parts.GATEWAY}'"
-    modelkit.project(root, port, seed=seed, name=name, options="")
-    text = (root / "ml.yaml").read_text()
-    text = text.replace("target: process", f"target: {target}").replace(f"port: {port}", f"port: {port}{more}{options}")
+    """A trained, approved project whose environment `local` is a container (or `target`), with these `options`.
+
+    Served by ONNX, unless `onnx` is never or `features` is the text of a module with a preprocessor `sizes`.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {"target": target, "base": parts.BASE, "port": free_port()}
+    if target == "container":
+        settings["gateway"] = parts.GATEWAY
+    settings |= options
+    settings = {key: value for key, value in settings.items() if value is not None}
+    preprocess = "auto" if features is None else "features:sizes"
+    trust = "[]" if features is None else "[features.Sizes]"
+    if features is not None:
+        (root / "features.py").write_text(features)
+    text = CONFIG.format(name=name, deploy=json.dumps(settings), onnx=onnx, preprocess=preprocess, trust=trust)
     (root / "ml.yaml").write_text(text)
     made = Project.open(root / "ml.yaml")
-    _trained_with_the_lock(made)
+    retrain(made, seed)
     return made
 
 
 def retrain(made: Project, seed: int) -> str:
     """Another model in the same project. Returns its digest."""
-    from stages.store import model_digest
+    from stages.prepare import prepare
+    from stages.train import train
 
-    modelkit.train(made, seed)
-    _trained_with_the_lock(made)
+    chance = random.Random(seed)
+    lines = ["id,size,kind,rooms,sold"]
+    for number in range(300):
+        size, rooms = round(chance.uniform(20, 200), 1), chance.randint(1, 9)
+        sold = size + 5 * rooms + chance.gauss(0, 30) > 130
+        kind = chance.choice(["flat", "house", "boat"])
+        lines.append(f"{number},{'' if number % 29 == 0 else size},{kind},{rooms},{str(sold).lower()}")
+    (made.root / "data.csv").write_text("\n".join(lines) + "\n")
+    prepare(made)
+    train(made)
+    _without_test_tools(made)
     modelkit.judge(made, True)
     return model_digest(made.folder("train"))
 
 
-def _trained_with_the_lock(made: Project) -> None:
+def _without_test_tools(made: Project) -> None:
+    """Libraries that this process loaded for pytest are none that the model was trained with."""
     path = made.folder("train") / result.FILE
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "libraries": {}}))
+    ours = set((Path(images.__file__).parent / "tooling.txt").read_text().split())
+    known = {n: v for n, v in record["libraries"].items() if re.sub(r"[-_.]+", "-", n).lower() in ours}
+    path.write_text(json.dumps({**record, "libraries": known}))
 
 
 def client(made: Project) -> Client:
@@ -100,3 +172,16 @@ def described(engine: docker.DockerClient, made: Project, role: str = "model") -
     """The inspected containers of one role."""
     wanted = [f"{labels.IDENTITY}={identity(made)}", f"{labels.ROLE}={role}"]
     return [container.attrs for container in engine.containers.list(all=True, filters={"label": wanted})]
+
+
+def until(done: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that takes a moment."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.1)
+
+
+def build(engine: docker.DockerClient, text: str, name: str) -> None:
+    """An image of a Dockerfile without a context."""
+    engine.images.build(fileobj=io.BytesIO(text.encode()), tag=name, rm=True)

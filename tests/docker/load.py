@@ -29,7 +29,7 @@ class Counted:
 
 
 class Load:
-    """`rate` requests a second to 127.0.0.1:`port` while the block runs, half of them each on a connection of its own."""
+    """`rate` requests a second to 127.0.0.1:`port` while the block runs, half of them on connections of their own."""
 
     def __init__(self, port: int, body: bytes, rate: int = 300) -> None:
         self._port, self._rate = port, rate

@@ -1,0 +1,187 @@
+"""Deployment to containers behind a gateway: a real engine, real images."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import docker
+import pytest
+
+from stages.config import load
+from stages.deploy import deploy
+from stages.errors import ConfigError, InfraError
+from stages.rollback import rollback
+from stages.targets import operate
+from tests.docker import kit, parts
+from tests.docker.engine import Engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+
+ONE = {"model": ["running"], "gateway": ["running"]}
+
+
+@pytest.fixture
+def stopped(client: docker.DockerClient):
+    """Projects to be stopped at the end."""
+    projects: list = []
+    yield projects.append
+    for project in projects:
+        operate.stop(project)
+        assert kit.left(client, project) == {}
+
+
+def test_deploy_replace_rollback_stop(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path
+) -> None:
+    made = kit.project(tmp_path / "p")
+    first = deploy(made)
+    before = first.summary["version"]
+    assert kit.version(made) == before
+    assert kit.client(made).post("/predict", kit.BODY).status == 200
+    assert deploy(made).status == "skipped"
+
+    after = kit.retrain(made, 2)
+    assert deploy(made).summary["previous"] == before
+    assert kit.version(made) == after
+    assert kit.left(client, made) == ONE
+
+    assert rollback(made).summary["version"] == before
+    assert kit.version(made) == before
+    assert rollback(made, to=after[:8]).summary["version"] == after
+    assert kit.version(made) == after
+    (status,) = operate.status(made)
+    assert status["answers"]
+    assert status["url"] == kit.client(made).url
+
+    ended = operate.stop(made)
+    assert [e["version"] for e in ended] == [after]
+    assert kit.left(client, made) == {}
+    assert kit.version(made) is None
+    assert client.networks.list(names=["mlci-houses-local"]) == []
+
+
+def test_what_runs_is_confined(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    made = kit.project(tmp_path / "p", api_key="s3cret-key", resources={"cpus": 0.5, "memory": "200m"})
+    stopped(made)
+    deploy(made)
+    (model,) = kit.described(client, made)
+    assert model["Config"]["User"] == "10001:0"
+    host = model["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["NanoCpus"] == 500_000_000
+    assert host["Memory"] == 200 * 2**20
+    assert not host["Binds"]
+    assert not host["PortBindings"]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    image = client.images.get(model["Image"])
+    assert "s3cret-key" not in json.dumps([image.attrs, image.history(), model["Config"]["Labels"]])
+    assert kit.client(made).get("/model").status == 401
+    record = json.loads((made.folder("deploy") / "local" / "deployment.json").read_text())
+    assert record["serving"]["image_id"] == model["Image"]
+    assert record["serving"]["built"]["base_digest"]
+    assert "s3cret-key" not in json.dumps(record)
+
+
+def test_a_port_that_is_taken_is_refused_and_nothing_is_left(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path
+) -> None:
+    port = kit.free_port()
+    taken = client.containers.run(
+        base_image,
+        ["sleep", "60"],
+        detach=True,
+        ports={"80/tcp": ("127.0.0.1", port)},
+        labels={"mlci.test": "1"},
+    )
+    try:
+        made = kit.project(tmp_path / "p", port=port)
+        with pytest.raises(InfraError) as refused:
+            deploy(made)
+        assert refused.value.code == "DEP_PORT_IN_USE"
+        assert kit.left(client, made) == {}
+        taken.reload()
+        assert taken.status == "running"
+        operate.stop(made)
+    finally:
+        taken.remove(force=True)
+
+
+def test_without_a_gateway_it_is_published_directly(
+    client: docker.DockerClient, base_image: str, tmp_path: Path, stopped, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = kit.project(tmp_path / "p", gateway=False)
+    stopped(made)
+    deploy(made)
+    after = kit.retrain(made, 2)
+    with caplog.at_level("WARNING", logger="mlci"):
+        deploy(made)
+    assert "nothing answered for" in caplog.text
+    assert kit.version(made) == after
+    assert kit.left(client, made) == {"model": ["running"]}
+    assert deploy(made).status == "skipped"
+
+
+def test_the_watch_window_puts_the_old_model_back(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    """The new model fails once traffic reaches it: its process ends while it is watched."""
+    made = kit.project(tmp_path / "p")
+    stopped(made)
+    before = deploy(made).summary["version"]
+    kit.project(tmp_path / "p", seed=2, watch_seconds=30, port=made.config.deploy["local"].port)
+    command = [sys.executable, "-m", "stages", "deploy"]
+    with subprocess.Popen(command, cwd=made.root, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "watching" in line:
+                for container in client.containers.list(filters={"label": "mlci.role=model"}):
+                    if container.labels["mlci.version"] != before:
+                        container.kill()
+        assert process.wait() == 5
+    assert kit.version(made) == before
+    assert kit.left(client, made) == ONE
+    assert operate.history(made)[-1]["action"] == "restore"
+
+
+def test_it_works_from_a_container_without_any_route_to_the_candidate(
+    engine: Engine, client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    """As on an agent that is a container with the host's socket: here even without a network."""
+    if not engine.address.startswith("unix://"):
+        pytest.skip("the engine is on another machine")
+    made = kit.project(tmp_path / "p")
+    stopped(made)
+    socket = engine.address.removeprefix("unix://")
+    said = client.containers.run(
+        base_image,
+        [
+            *("chroot", "/host", "env", f"DOCKER_HOST=unix://{socket}", f"PYTHONPATH={parts.ROOT}"),
+            *(sys.executable, "-m", "stages", "-C", str(made.root), "deploy"),
+        ],
+        volumes={"/": {"bind": "/host", "mode": "rw"}},
+        network_mode="none",
+        remove=True,
+        stderr=True,
+    )
+    assert b"switched" in said
+    assert kit.version(made) is not None
+
+
+def test_no_engine_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    made = kit.project(tmp_path / "p")
+    with pytest.raises(InfraError) as refused:
+        deploy(made)
+    assert refused.value.code == "DEP_DOCKER"
+    assert "nothing.sock" in refused.value.what
+
+
+def test_keys_of_other_targets_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="replicas does not fit target container"):
+        load(kit.project(tmp_path / "p", replicas=2).loaded.path)
