@@ -83,6 +83,11 @@ class Decoder:
 
     def decode(self, rows: Sequence[Any]) -> Decoded:
         """Check all values of all rows."""
+        if len(rows) == 1 and type(rows[0]) is dict:
+            flawless = self._one(rows[0])
+            if flawless is not None:
+                ignored, unknown = self._extra(rows)
+                return Decoded(flawless, 1, ignored=ignored, unknown=unknown, unseen=self._unseen(flawless))
         shapes = [i for i, row in enumerate(rows) if type(row) is not dict]
         refused = len(shapes)
         wanted = "an object: column → value"
@@ -103,6 +108,20 @@ class Decoder:
             listed = [problem for _, _, problem in problems[:MAX_PROBLEMS]]
             return Decoded({}, len(rows), listed, refused, ignored, unknown)
         return Decoded(columns, len(rows), ignored=ignored, unknown=unknown, unseen=self._unseen(columns))
+
+    def _one(self, row: dict[str, Any]) -> dict[str, list[Any]] | None:
+        """The columns of one row without a problem, None where it has one: most requests, at half the price."""
+        columns = {}
+        for name, check, nullable, _ in self._checks:
+            value = row.get(name)
+            if value is not None:
+                value = check(value)
+                if type(value) is Bad:
+                    return None
+            elif not nullable:
+                return None
+            columns[name] = [value]
+        return columns
 
     def _problem(self, row: dict[str, Any], i: int, name: str, found: Bad | None, expected: str) -> Problem:
         pointer = f"/rows/{i}/{name.replace('~', '~0').replace('/', '~1')}"
@@ -133,7 +152,7 @@ class Decoder:
     def _unseen(self, columns: Mapping[str, list[Any]]) -> dict[str, int]:
         counts = {}
         for name, known in self._levels.items():
-            count = sum(value is not None and value not in known for value in columns[name])
+            count = len([value for value in columns[name] if value is not None and value not in known])
             if count:
                 counts[name] = count
         return counts
@@ -224,7 +243,7 @@ def _number(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
 
     def check(value: Any) -> Any:
         number = convert(value, wrong, infinite)
-        if isinstance(number, Bad):
+        if type(number) is Bad:
             return number
         if low is not None and number < low:
             return too_small
