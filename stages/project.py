@@ -6,7 +6,8 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,15 @@ class Project:
             if path.is_relative_to(self.root) and "site-packages" not in path.parts:
                 return f" ({path.relative_to(self.root)}:{frame.lineno})"
         return ""
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Put file and line before an error of the block that begins with a key of the configuration."""
+        try:
+            yield
+        except ConfigError as error:
+            key, colon, rest = error.what.partition(": ")
+            path = tuple(key.split("."))
+            if not colon or path[0] not in ("model", "data", "validate"):
+                raise
+            raise ConfigError(error.code, f"{self.loaded.document.where(path)}: {rest}", error.todo) from error

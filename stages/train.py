@@ -15,13 +15,11 @@ if __name__ == "__main__":
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import console
-from stages.errors import ArtefactError, ConfigError, DataError, GateError
+from stages.errors import ArtefactError, DataError, GateError
 from stages.project import Project
 from stages.records.atomic import write_json
 from stages.records.digest import sha256_file
@@ -90,7 +88,7 @@ def _fit(project: Project, out: Path) -> Trained:
     from stages.model import search, training
 
     model = project.config.model
-    with _located(project):
+    with project.located():
         own = None if model.preprocess == "auto" else project.function(model.preprocess)
         total = search.size(model.search) if model.search else None
         with console.progress("train", total) as advance:
@@ -205,16 +203,3 @@ def _verify(project: Project, result: Result) -> None:
         )
     same = "the same file" if recorded == again.signature["model"]["sha256"] else "a file that differs in its bytes"
     console.log.info("reproducible: trained again, the same predictions from %s", same)
-
-
-@contextmanager
-def _located(project: Project) -> Iterator[None]:
-    """Put file and line before an error that names a key of the configuration."""
-    try:
-        yield
-    except ConfigError as error:
-        key, colon, rest = error.what.partition(": ")
-        path = tuple(key.split("."))
-        if not colon or path[0] not in ("model", "data"):
-            raise
-        raise ConfigError(error.code, f"{project.loaded.document.where(path)}: {rest}", error.todo) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.answer import Answer
+from stages.config.yamlfile import KeyPath
 from stages.errors import ConfigError, MlciError
 from stages.project import Project
 
@@ -61,27 +62,32 @@ def _functions(project: Project) -> None:
 
 
 def _estimator(project: Project) -> None:
-    from stages.model.estimator import build
+    from stages.model import search, training
 
     model = project.config.model
     try:
-        build(model.estimator, model.params, project.config.task)
-    except ConfigError as error:
-        key = error.what.split(": ", 1)[0]
-        where = project.loaded.document.where(tuple(key.split(".")))
-        raise ConfigError(error.code, f"{where}: {error.what.removeprefix(f'{key}: ')}", error.todo) from error
+        own = None if model.preprocess == "auto" else project.function(model.preprocess)
+    except ConfigError:
+        return  # `_functions` says so
+    with project.located():
+        pipeline = training.assemble(project.config, own)
+        if model.search is not None:
+            search.parameters(model.search, pipeline)
 
 
 def _metrics(project: Project) -> None:
     from stages.model import metrics
 
+    config = project.config
     problems = []
-    for name in project.config.validation.metrics:
+    asked: dict[KeyPath, str] = {("validate", "metrics", name): name for name in config.validation.metrics}
+    if config.model.search is not None and config.model.search.metric is not None:
+        asked["model", "search", "metric"] = config.model.search.metric
+    for path, name in asked.items():
         try:
-            metrics.get(name)
+            metrics.check_task(name, config.task)
         except ConfigError as error:
-            where = project.loaded.document.where(("validate", "metrics", name))
-            problems.append(ConfigError(error.code, f"{where}: {error.what}", error.todo))
+            problems.append(ConfigError(error.code, f"{project.loaded.document.where(path)}: {error.what}", error.todo))
     if problems:
         raise ConfigError.group(problems)
 
