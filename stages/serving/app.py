@@ -43,9 +43,8 @@ class About:
 class Service:
     """One model behind HTTP.
 
-    `last_answers` makes every answer the last on its connection. With `api_key`,
-    every path but the two
-    probes asks for it.
+    `last_answers` makes every answer the last on its connection. With `api_key`, every path but the two probes asks
+    for it.
     """
 
     def __init__(

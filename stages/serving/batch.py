@@ -41,8 +41,7 @@ def score(
     """Predict every row of a CSV, Parquet or JSON lines file into `output`, or as CSV on standard output.
 
     Columns: `prediction`, `probability_<class>` for each class where the model has probabilities, `error`. The file
-    appears whole
-    or not at all.
+    appears whole or not at all.
 
     Raises:
         UsageError: CFG_USAGE: a suffix that cannot be written, or the input itself. DataError: the input cannot be

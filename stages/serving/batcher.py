@@ -1,10 +1,8 @@
 """Batch when busy: while a prediction runs, arrivals queue; when it ends, up to a batch of them go together.
 
 There is no timer. A scikit-learn pipeline takes as long for one row as for a few hundred, so a request that comes
-alone should not
-wait, and those that come together should share the call. BentoML's adaptive batching (a fitted latency model and a
-polling dispatcher)
-was the alternative: `docs/decisions/0021-batch-when-busy.md`.
+alone should not wait, and those that come together should share the call. BentoML's adaptive batching (a fitted
+latency model and a polling dispatcher) was the alternative: `docs/decisions/0021-batch-when-busy.md`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """JSON rows → columns of checked values, or every problem with its JSON pointer.
 
-The contract is the one that prepare checks files by (`stages/data/contract.py`; a test holds the two together),
-read from
-`signature.json`. Answers name types, never the caller's values: what a caller sends is not for logs or error pages.
+The contract is the one that prepare checks files by (`stages/data/contract.py`; a test holds the two together), read
+from `signature.json`. Answers name types, never the caller's values: what a caller sends is not for logs or error
+pages.
 """
 
 from __future__ import annotations
@@ -49,13 +49,10 @@ class Bad(NamedTuple):
 class Decoded:
     """The rows of a request as columns, in the order of the signature.
 
-    Values are float, int, bool, str or datetime (aware and in UTC when the column has a time zone, else naive),
-    None for null.
-    `problems` holds the first `MAX_PROBLEMS` in row order, `refused` counts all of them; with problems, `columns`
-    is empty.
-    `ignored` and `unknown` count values of listed columns that are no features and of columns that are not listed;
-    `unseen` counts,
-    by column, categories that training never saw.
+    Values are float, int, bool, str or datetime (aware and in UTC when the column has a time zone, else naive), None
+    for null. `problems` holds the first `MAX_PROBLEMS` in row order, `refused` counts all of them; with problems,
+    `columns` is empty. `ignored` and `unknown` count values of listed columns that are no features and of columns
+    that are not listed; `unseen` counts, by column, categories that training never saw.
     """
 
     columns: dict[str, list[Any]]

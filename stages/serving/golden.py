@@ -1,8 +1,7 @@
 """Recorded requests and answers: what an artefact must reproduce before it may serve.
 
-A request is exactly a body for `POST /predict`. Rows are taken so that unusual ones are among them: extremes of
-each number, rare
-categories, missing values, and one row with every nullable column null.
+A request is exactly a body for `POST /predict`. Rows are taken so that unusual ones are among them: extremes of each
+number, rare categories, missing values, and one row with every nullable column null.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ def record(signature: Mapping[str, Any], predict: Predict, table: pa.Table, n: i
     """Choose about `n` rows of `table` (columns as `prepare` leaves them), ask for them, and keep both.
 
     `predict`: columns as `Decoder` gives them → predictions and probabilities. The same table gives the same file.
-    Rows that the
-    contract of the signature refuses, or that the model has no finite answer for, are left out.
+    Rows that the contract of the signature refuses, or that the model has no finite answer for, are left out.
 
     Raises:
         ValueError: no row of `table` can be asked for.

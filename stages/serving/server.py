@@ -1,10 +1,9 @@
 """The process around the application: listening, handing over, ending.
 
 A service that replaces another one starts on a private port and proves itself there. SIGUSR1 makes it listen on the
-public port too,
-SIGUSR2 takes it off that port again, SIGTERM ends it: unready at once, connections still taken for a moment,
-requests finished, exit 0. What
-it does stands in its state file, which is how the deploying process follows it.
+public port too, SIGUSR2 takes it off that port again, SIGTERM ends it: unready at once, connections still taken for a
+moment, requests finished, exit 0. What it does stands in its state file, which is how the deploying process follows
+it.
 """
 
 from __future__ import annotations
@@ -39,11 +38,10 @@ KEEP_ALIVE_SECONDS = 65
 class Listening:
     """Where and how a service listens.
 
-    `private`: start on a private port, listen on `host`:`port` when told to. `join`: an older process of this
-    service listens there.
-    `state`: file that says what the service does. `lifeline`: descriptor of a pipe; its end without a byte means
-    that the deploying
-    process died before it was done, and the service ends, unless the alias file `alias` names `version` by then.
+    `private`: start on a private port, listen on `host`:`port` when told to. `join`: an older process of this service
+    listens there. `state`: file that says what the service does. `lifeline`: descriptor of a pipe; its end without a
+    byte means that the deploying process died before it was done, and the service ends, unless the alias file `alias`
+    names `version` by then.
     """
 
     host: str

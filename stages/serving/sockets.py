@@ -1,8 +1,7 @@
 """Listening sockets that two processes may hold at once, so that one can take over from the other.
 
 Both set SO_REUSEPORT. New connections are steered to the newer socket (a one-instruction BPF program on the group),
-so that nothing waits
-in the older one's queue when that is closed: the kernel would reset it.
+so that nothing waits in the older one's queue when that is closed: the kernel would reset it.
 `docs/decisions/0022-so-reuseport-hand-over.md`.
 """
 
@@ -40,8 +39,7 @@ def public(host: str, port: int, join: bool) -> socket.socket:
     """A listening socket on `host`:`port`.
 
     `join`: an older process of the same service still listens there, and connections go to this one from now on.
-    Otherwise nobody
-    else may.
+    Otherwise nobody else may.
 
     Raises:
         InfraError: DEP_PORT_IN_USE: another program has the port; DEP_PORT: the address cannot be used at all.

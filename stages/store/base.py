@@ -18,10 +18,8 @@ class Move:
     """One change of an alias, as the promotion log has it.
 
     `action`: deploy, rollback, or restore (the watch window put the old model back). `origin`, `digest`: from which
-    model to which,
-    None before the first. `by`: who or which build. `override`: the reason why the gate was overridden, None if it
-    was not.
-    `generation` counts the changes of this alias from 1.
+    model to which, None before the first. `by`: who or which build. `override`: the reason why the gate was
+    overridden, None if it was not. `generation` counts the changes of this alias from 1.
     """
 
     when: str

@@ -21,8 +21,7 @@ CODE = "code"
 
 def model_digest(folder: Path) -> str:
     """Digest of the model in `.mlci/train` or in the store: SHA-256 over the names and SHA-256 of the model, its
-    signature, its
-    golden answers, and the repository's own modules that training imported.
+    signature, its golden answers, and the repository's own modules that training imported.
 
     Raises:
         ArtefactError: MOD_RECORD: there is no model in `folder`.

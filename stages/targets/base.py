@@ -57,8 +57,7 @@ class Target(Protocol):
         before.
 
         What served before stays able to come back until `watch` has ended. Whatever `promote` raises goes through;
-        `restore` is then
-        for the caller to call.
+        `restore` is then for the caller to call.
         """
 
     def watch(self, seconds: float) -> list[str]:

@@ -1,8 +1,7 @@
 """Service processes of this machine: starting, finding, telling, ending.
 
 A service is found by its identity on its command line, so that a deployment from another checkout, or after `.mlci`
-was removed,
-finds it too. Process id and start time together name a process: ids are used again.
+was removed, finds it too. Process id and start time together name a process: ids are used again.
 """
 
 from __future__ import annotations
