@@ -111,5 +111,14 @@ def missing_columns(columns: Sequence[str], present: Sequence[str], where: str) 
         raise DataError(
             "DAT_COLUMN_MISSING",
             f"{where} has no column {', '.join(map(repr, missing[:8]))}" + (" …" if missing[8:] else ""),
-            nearest(missing[0], [str(n) for n in present][:200]) + " (columns are listed under data.columns)",
+            _hint(missing[0], [str(n) for n in present]),
         )
+
+
+def _hint(missing: str, present: Sequence[str]) -> str:
+    """What to do about a missing column: a header of one long name was read with the wrong separator."""
+    only = present[0] if len(present) == 1 else ""
+    for sep, shown in ((";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (",", '","')):
+        if missing in only.split(sep) and sep in only:
+            return f"the header is one column, {only[:60]!r}: set data.read: {{sep: {shown}}}"
+    return nearest(missing, list(present)[:200]) + " (columns are listed under data.columns)"

@@ -52,7 +52,7 @@ CASES = {
     "a missing key": ([edit("task: classification\n", "")], ["check"], 2, "CFG_MISSING_KEY", "task"),
     "an unset variable": ([edit("store: store", "store: ${NOT_SET_ANYWHERE}")], ["check"], 2, "CFG_ENV_UNSET", "NOT_SET"),
     "an unknown metric": ([edit("roc_auc", "roc_acu")], ["check"], 2, "CFG_METRIC", "roc_auc"),
-    "a metric of the other task": ([edit("roc_auc", "r2")], ["check"], 2, "CFG_METRIC", "classification"),
+    "a metric of the other task": ([edit("roc_auc", "r2")], ["check"], 2, "CFG_METRIC", "use one of"),
     "an unknown estimator module": ([edit("sklearn.linear_model", "sklaern.linear_model")], ["check"], 2, "CFG_ESTIMATOR", ""),
     "an unknown estimator": ([edit("LogisticRegression", "LogisticRegresion")], ["check"], 2, "CFG_ESTIMATOR", "LogisticRegression"),
     "an unknown parameter": ([edit("LogisticRegression", "LogisticRegression\n  params: {max_itr: 5}")], ["check"], 2, "CFG_ESTIMATOR", "max_iter"),
