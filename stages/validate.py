@@ -230,8 +230,9 @@ def _drift(project: Project, seen: Evidence) -> list[Outcome]:
     found = incumbent.find(store_of(project), project.config.name, incumbent.environment(project.config))
     if found is None:
         return [drift.skipped("there is no champion yet, whose training data could be compared with")]
-    if not (found.folder / reference.FILE).is_file():
-        return [drift.skipped(f"the champion ({found.version[:12]}) has no {reference.FILE}: it was never validated")]
+    for name in (reference.FILE, "train.rows.npy"):
+        if not (found.folder / name).is_file():
+            return [drift.skipped(f"the champion ({found.version[:12]}) was stored without {name}")]
     known = reference.Reference.of(read_json(found.folder / reference.FILE))
     return reference.against(known, found.folder, project.folder("prepare"), seen, settings.max_share)
 

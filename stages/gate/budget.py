@@ -37,12 +37,15 @@ def latency(ask: Callable[[dict[str, Any]], Any], requests: Sequence[dict[str, A
 
 def latency_of(folder: Path, p99_ms: float) -> Outcome:
     """`latency` of the model in `folder`, as the service loads and asks it, for the rows of its golden requests."""
+    from threadpoolctl import threadpool_limits
+
     from stages.records.jsonfile import read_json
     from stages.serving.predictor import Predictor
 
     predictor = Predictor.load(folder)
     requests = [row for body in read_json(folder / "golden.json")["requests"] for row in body["rows"]]
-    return latency(lambda row: predictor.predict(predictor.decode([row]).columns), requests, p99_ms)
+    with threadpool_limits(1):  # as in the service
+        return latency(lambda row: predictor.predict(predictor.decode([row]).columns), requests, p99_ms)
 
 
 def _window(ask: Callable[[dict[str, Any]], Any], requests: Sequence[dict[str, Any]]) -> np.ndarray:

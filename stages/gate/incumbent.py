@@ -1,7 +1,8 @@
 """The champion: which model it is, and what it says about today's test rows.
 
-It answers through its own ONNX model, else through scikit-learn where the versions it was saved with are installed.
-What cannot be scored is not approved: a library upgrade must not be a way around the comparison.
+It answers through its own ONNX model, else through scikit-learn where the versions it was saved with are installed;
+in a process of its own when it was trained with modules of the repository, which may have changed since. What cannot
+be scored is not approved: a library upgrade must not be a way around the comparison.
 """
 
 from __future__ import annotations
@@ -78,12 +79,13 @@ def score(incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping
         own = read_json(incumbent.folder / "signature.json")
         _comparable(own, signature, test)
         trained = np.load(incumbent.folder / "train.rows.npy", allow_pickle=False)
-        in_process = bool((own.get("onnx") or {}).get("proved"))
+        exported = bool((own.get("onnx") or {}).get("proved"))
+        in_process = exported or not (incumbent.folder / "code").is_dir()
         answer = asking.ask(incumbent.folder, test) if in_process else _in_a_process(incumbent.folder, test)
     except (MlciError, OSError, ValueError, KeyError, TypeError) as error:
         raise CannotScore(getattr(error, "what", None) or f"{type(error).__name__}: {error}") from error
     fresh = fresh_rows(rows, trained)
-    how = "its ONNX model" if in_process else "scikit-learn, as it was trained"
+    how = "its ONNX model" if exported else "scikit-learn, as it was trained"
     return Rival(incumbent.version, incumbent.env, fresh, _reordered(answer, own, signature).take(fresh), how)
 
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegress
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
+from threadpoolctl import threadpool_limits
 
 from stages.errors import ArtefactError
 from stages.gate.explain import explain
@@ -27,7 +28,8 @@ from stages.model.signature import signature as signature_of
 from stages.project import Project
 from stages.records import result
 from stages.records.result import Result
-from stages.store import model_digest
+from stages.store import DirectoryStore, Move, model_digest
+from stages.store.version import files_of
 from stages.validate import describe, validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +78,7 @@ class Laid:
         self.project = Project.open(root / "ml.yaml")
         self.sides = {"train": table(config, 1200, 1), "test": table(config, 600, 2)}
         self.leakage: dict[str, Any] = {"duplicate_feature_rows_share": 0.0, "overlapping_keys": None}
+        self.first_row, self.swapped = 0, False
         self.gap = {"train": {"roc_auc": 0.99}, "test": {"roc_auc": 0.97}}
 
     def gate(self, text: str) -> None:
@@ -89,7 +92,8 @@ class Laid:
             folder.mkdir(parents=True)
         for side, rows in self.sides.items():
             pq.write_table(rows, prepared / f"{side}.parquet")
-            np.save(prepared / f"{side}.rows.npy", np.arange(rows.num_rows, dtype=np.uint64))
+            first = self.first_row + (5_000 if (side == "test") != self.swapped else 0)
+            np.save(prepared / f"{side}.rows.npy", np.arange(first, first + rows.num_rows, dtype=np.uint64))
         (prepared / "profile.json").write_text(json.dumps({"leakage": self.leakage}))
         self.record("prepare", prepared, {})
         classes = ["no", "yes"] if self.config == BINARY else None
@@ -101,7 +105,8 @@ class Laid:
         pipeline.fit(inputs, target)
         said = persistence.save(pipeline, trained, said, inputs.head(5), answers.ask(pipeline, inputs.head(5), classes))
         (trained / "signature.json").write_text(json.dumps(said))
-        (trained / "golden.json").write_text("{}")
+        asked = {"requests": [{"rows": [{"x": 0.5, "z": -1.0}, {"x": None, "z": 2.0}]}], "answers": []}
+        (trained / "golden.json").write_text(json.dumps(asked))
         (trained / "metrics.json").write_text(json.dumps({**self.gap, "cv": None}))
         self.record("train", trained, result.digests_of(prepared))
 
@@ -113,6 +118,13 @@ class Laid:
     def verdict(self, **options: Any) -> tuple[Result, dict[str, Any]]:
         done = validate(self.project, **options)
         return done, json.loads((self.project.folder("validate") / "gate.json").read_bytes())
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small models are slower with several threads, and other tests run beside these."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
@@ -283,3 +295,151 @@ def test_it_runs_alone(lay: Callable[..., Laid]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=laid.root.parent)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["summary"]["verdict"] == "approved"
+
+
+# ---- champion ----------------------------------------------------------------------------------------------------
+
+MARGIN = """
+validate:
+  metrics: {roc_auc: {min: 0.6, margin: 0.02}, log_loss: {margin: 0.05}}
+  slices: [z, late]
+  drift: {max_share: 0.3}
+deploy: {local: {target: process, port: 8082}}
+"""
+
+
+def promote(laid: Laid, env: str = "local") -> str:
+    """Put the current model into the store and let the environment's alias point at it."""
+    store = DirectoryStore(laid.project.store)
+    digest = store.put("sample", files_of(laid.project))
+    current = store.alias("sample", env)
+    origin, generation = (None, 1) if current is None else (current.digest, current.generation + 1)
+    store.move("sample", Move("now", env, "deploy", origin, digest, "test", "test", None, generation))
+    return digest
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLCI_STORE", str(tmp_path / "store"))
+
+
+def test_the_first_model_has_no_champion(lay: Callable[..., Laid], monkeypatch: pytest.MonkeyPatch) -> None:
+    laid = lay(MARGIN)
+    done, gate = laid.verdict()
+    assert done.exit_code == 0
+    found = by_rule(gate)["champion.roc_auc"]
+    assert (found["status"], found["code"]) == ("skipped", "GATE_FIRST")
+    assert by_rule(gate)["drift.features"]["status"] == "skipped"
+    for name in ("CI", "JENKINS_URL"):
+        monkeypatch.setenv(name, "true")
+        done, gate = laid.verdict()
+        assert (done.exit_code, by_rule(gate)["champion.roc_auc"]["code"]) == (4, "GATE_NO_CHAMPION")
+        done, gate = laid.verdict(first=True)
+        assert (done.exit_code, gate["first"]) == (0, True)
+        monkeypatch.delenv(name)
+
+
+def again(laid: Laid, rows: int = 1200, seed: int = 11, **columns: Any) -> None:
+    """New data, trained again."""
+    laid.sides = {"train": table(laid.config, rows, seed), "test": table(laid.config, 600, seed + 1)}
+    for side in laid.sides:
+        for name, change in columns.items():
+            changed = change(laid.sides[side][name])
+            laid.sides[side] = laid.sides[side].set_column(laid.sides[side].schema.get_field_index(name), name, changed)
+    laid.first_row += 10_000
+    laid.write()
+
+
+def test_a_candidate_is_compared_with_the_champion(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    champion = promote(laid)
+    again(laid)
+    done, gate = laid.verdict()
+    rules = by_rule(gate)
+    assert gate["champion"] == champion
+    assert rules["champion.roc_auc"]["n"] == 600
+    assert rules["champion.roc_auc"]["status"] in ("passed", "inconclusive")
+    assert rules["drift.features"]["status"] == "passed"
+    assert {"slice.z.roc_auc", "slice.late.log_loss", "drift.label", "drift.prediction"} <= set(rules)
+    assert done.summary["rules"]["passed"] > 10
+    laid.estimator = HistGradientBoostingClassifier(max_iter=1, learning_rate=0.001, random_state=0)
+    laid.write()
+    done, gate = laid.verdict()
+    worse = by_rule(gate)["champion.log_loss"]
+    assert (worse["status"], worse["code"], done.exit_code) == ("failed", "GATE_CHAMPION_WORSE", 4)
+
+
+def test_a_new_champion_makes_the_verdict_stale(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    promote(laid)
+    assert validate(laid.project).status != "skipped"
+    assert validate(laid.project).status == "skipped" or validate(laid.project).exit_code == 4
+
+
+def test_rows_that_the_champion_learned_from_are_left_out(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    promote(laid)
+    laid.sides = {"train": laid.sides["test"], "test": laid.sides["train"]}
+    laid.swapped = True
+    laid.write()
+    found = by_rule(laid.verdict()[1])["champion.roc_auc"]
+    assert (found["status"], found["code"], found["n"]) == ("inconclusive", "GATE_CHAMPION_ROWS", 0)
+
+
+def test_a_drifted_source_fails(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    promote(laid)
+    again(laid, z=lambda column: pa.compute.add(column, 3.0))
+    rules = by_rule(laid.verdict()[1])
+    found = rules["drift.features"]
+    assert (found["status"], found["code"], found["observed"]) == ("failed", "GATE_DRIFT", 0.5)
+    assert rules["drift.label"]["status"] in ("passed", "warned")
+
+
+@pytest.mark.parametrize("fault", ["no file", "other library", "other target", "column gone"])
+def test_a_champion_that_cannot_be_scored_is_not_approved_past(lay: Callable[..., Laid], fault: str) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    said = laid.project.folder("train") / "signature.json"
+    signature = json.loads(said.read_text())
+    match fault:
+        case "no file":
+            (laid.project.folder("prepare") / "train.rows.npy").unlink()
+        case "other library":
+            signature["versions"]["scikit-learn"] = "0.1"
+        case "other target":
+            signature["target"]["name"] = "other"
+        case "column gone":
+            signature["features"].append({"name": "gone", "type": "number", "nullable": True})
+    said.write_text(json.dumps(signature))
+    laid.record("train", said.parent, result.digests_of(laid.project.folder("prepare")))
+    promote(laid)
+    laid.write()
+    done, gate = laid.verdict()
+    found = by_rule(gate)["champion.roc_auc"]
+    assert (found["status"], found["code"], done.exit_code) == ("failed", "GATE_CHAMPION_ENV", 4)
+
+
+def test_a_damaged_champion_is_an_error(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    digest = promote(laid)
+    path = laid.project.store / "models" / "sample" / digest / "model.skops"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtefactError) as raised:
+        validate(laid.project)
+    assert raised.value.code == "STO_DIGEST"
+
+
+def test_latency_and_size(lay: Callable[..., Laid]) -> None:
+    laid = lay("validate: {metrics: {roc_auc: {min: 0.5}}, latency: {p99_ms: 5000}, size: {max_mb: 50}}\n")
+    rules = by_rule(laid.verdict()[1])
+    assert (rules["latency"]["status"], rules["size"]["status"]) == ("passed", "passed")
+    assert 0 < rules["latency"]["observed"] < 5000
+    laid.gate("validate: {metrics: {roc_auc: {min: 0.5}}, latency: {p99_ms: 0.0001}, size: {max_mb: 0.0001}}\n")
+    rules = by_rule(laid.verdict()[1])
+    assert (rules["latency"]["code"], rules["size"]["code"]) == ("GATE_LATENCY", "GATE_SIZE")

@@ -68,7 +68,6 @@ def test_each_replicate_is_the_metric_of_its_rows(name: str, weighted: bool, tie
     (_, drawn), *_ = bootstrap._blocks(120, 20, 5)
     for b in range(20):
         rows = np.repeat(np.arange(120), drawn.counts[:, b])
-        y, weight = truth.values[rows], truth.weights[rows]
         values = [by_peer(name, truth.take(rows), one.take(rows)) for one in (first, second)]
         assert found[b] == pytest.approx(values[0] - values[1])
 
