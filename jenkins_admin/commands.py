@@ -99,13 +99,21 @@ def _planned(admin: Admin) -> Plan:
 
 
 def _carried_out(admin: Admin, verb: str, actions: Sequence[Action], unchanged: int) -> Outcome:
+    done: list[str] = []
+
     def report(action: Action, error: MlciError | None) -> None:
         advance(1, action.path)
         if error is not None:
             console.log.warning("%s: %s (%s)", action.label, error.what, error.code)
+        else:
+            done.append(action.label)
 
-    with console.progress(verb, len(actions)) as advance:
-        outcome = admin.carry_out(actions, report, unchanged)
+    try:
+        with console.progress(verb, len(actions)) as advance:
+            outcome = admin.carry_out(actions, report, unchanged)
+    except KeyboardInterrupt:
+        what = f"interrupted; {len(done)} of {len(actions)} done, each of them whole"
+        raise Interrupted("JEN_INTERRUPTED", what, f"run mlci-admin {verb} again: it does the rest") from None
     for action in outcome.not_done:
         console.log.warning("%s: not tried", action.label)
     outcome.check(verb)

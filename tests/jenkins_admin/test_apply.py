@@ -81,9 +81,10 @@ def test_folders_above_are_made_and_left_alone(open_admin: Open, jenkins: Double
 
 def test_saving_the_form_alone_is_no_change(admin: Admin, jenkins: Double) -> None:
     admin.apply()
-    for path in ("ml", "ml/flight-delays", "ml/nightly"):
-        jenkins.state.save(path)
-    assert changed(admin.plan()) == {}
+    for form in (False, True):
+        for path in ("ml", "ml/flight-delays", "ml/nightly"):
+            jenkins.state.save(path, form)
+        assert changed(admin.plan()) == {}
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,24 @@ def follow_and_interrupt(jenkins: Double, tmp_path: Path, answer: str | None) ->
     return process.returncode, (err or b"").decode()
 
 
+def test_an_interrupted_apply_says_how_far_it_came(
+    mlci_admin: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jenkins_admin.server import Server
+
+    update = Server.create_credential
+
+    def interrupted(self: Server, folder: str, xml: bytes) -> bool:
+        update(self, folder, xml)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "create_credential", interrupted)
+    done = mlci_admin("apply", "--json", "--set", "server.workers=1")
+    assert (done.code, done.json["error"]["code"]) == (130, "JEN_INTERRUPTED")
+    assert "1 of 5 done" in done.err
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize(("answer", "stopped"), [(None, False), ("n", False), ("", False), ("y", True)])
 def test_ctrl_c(
     mlci_admin: Callable[..., Done], jenkins: Double, tmp_path: Path, answer: str | None, stopped: bool

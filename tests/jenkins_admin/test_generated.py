@@ -101,9 +101,10 @@ def test_after_apply_plan_is_empty(running: Double, file: dict[str, Any]) -> Non
         jenkins.forget()
         assert [str(change) for action in admin.plan().actions for change in action.changes] == []
         items = admin.render()
-        for path in items:
-            jenkins.state.save(path)
-        assert [str(change) for action in admin.plan().actions for change in action.changes] == []
+        for form in (False, True):
+            for path in items:
+                jenkins.state.save(path, form)
+            assert [str(change) for action in admin.plan().actions for change in action.changes] == []
         assert admin.apply().writes == 0
         assert jenkins.writes == []
         assert admin.prunable() == ()

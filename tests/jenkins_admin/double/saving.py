@@ -84,6 +84,31 @@ def saved(root: ET.Element) -> ET.Element:
     return made
 
 
+def submitted(root: ET.Element) -> ET.Element:
+    """A copy of `root` as the form makes it anew, seen on a Jenkins 2.503 with a browser.
+
+    Properties in another order, line ends of a browser, choices in an array, empty texts left out, an empty credential.
+    """
+    made = saved(root)
+    properties = made.find("properties")
+    if properties is not None:
+        properties[:] = list(reversed(properties))
+    for element in list(made.iter()):
+        if element.tag == "choices" and len(element):
+            array = ET.Element("a", {"class": "string-array"})
+            array.extend(list(element))
+            element[:] = [array]
+            element.set("class", "java.util.Arrays$ArrayList")
+        if element.tag in ("description", "defaultValue") and element.text:
+            element.text = element.text.replace("\r\n", "\n").replace("\n", "\r\n")
+        if element.get("class") == "jenkins.plugins.git.GitSCMSource" and element.find("credentialsId") is None:
+            ET.SubElement(element, "credentialsId").text = ""
+        for child in list(element):
+            if child.tag in ("description", "defaultValue") and not child.text and not len(child):
+                element.remove(child)
+    return made
+
+
 def _complete(element: ET.Element, around: str = "") -> None:
     """Fill in defaults; name a plugin's version where the plugin differs from that of the element around."""
     if element.get("reference") is not None:

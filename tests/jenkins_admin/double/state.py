@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jenkins_admin import xmltree
-from tests.jenkins_admin.double.saving import FOLDER, MULTIBRANCH, saved
+from tests.jenkins_admin.double.saving import FOLDER, MULTIBRANCH, saved, submitted
 
 CLASSES = {
     FOLDER: FOLDER,
@@ -199,10 +199,10 @@ class State:
     def config(self, path: str) -> bytes:
         return self.item(path).xml
 
-    def save(self, path: str) -> None:
-        """A person opens the form of an item and saves it."""
+    def save(self, path: str, form: bool = False) -> None:
+        """Jenkins saves an item itself; with `form`, because a person opened its form and saved that."""
         item = self.item(path)
-        made = saved(item.root)
+        made = submitted(item.root) if form else saved(item.root)
         properties = made.find("properties")
         if properties is not None:
             for old in properties.findall(_PROPERTY):
