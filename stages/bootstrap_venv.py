@@ -16,6 +16,9 @@ from stages.errors import ConfigError, InfraError
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)\s*(;)?", re.MULTILINE)
 _NAME = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?$")
 
+#: Free bytes with which no step of making an environment succeeds.
+_TOO_LITTLE = 2 * 2**20
+
 #: What tells pip, and not uv, where packages come from.
 _PIP_SETTINGS = (
     "INDEX_URL",
@@ -81,7 +84,7 @@ def make(folder: Path, lock: Path, needs: Path, wanted: Wanted) -> None:
         InfraError: DEP_VENV, DEP_NETWORK, DEP_DISK, DEP_INSTALL; ConfigError: CFG_REQUIREMENTS: the versions do not go
             together.
     """
-    uv = _uv(folder)
+    uv = _uv()
     _venv(folder, uv)
     python = folder / "bin" / "python"
     repository = ["-r", str(wanted.requirements)] if wanted.requirements else []
@@ -99,7 +102,7 @@ def make(folder: Path, lock: Path, needs: Path, wanted: Wanted) -> None:
         _install(python, uv, ["-c", str(constraints), *repository], wanted)
 
 
-def _uv(folder: Path) -> str | None:
+def _uv() -> str | None:
     """uv, unless pip was told about an index, a certificate or a proxy that uv would not know of."""
     uv = shutil.which("uv")
     if uv is None or any(os.environ.get(f"PIP_{name}") for name in _PIP_SETTINGS):
@@ -145,9 +148,9 @@ def _venv(folder: Path, uv: str | None) -> None:
 
 def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted) -> None:
     if uv:
-        command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *arguments]
+        command = [uv, "pip", "install", "--compile-bytecode", "--python", str(python), *arguments]
     else:
-        command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input"]
+        command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
         # Debian 12's pip otherwise builds what comes as source in its old way, and warns of it.
         command += ["--use-pep517", "--prefer-binary", *arguments]
     done = _run(command)
@@ -195,7 +198,9 @@ def _raise_outside(output: str, place: Path) -> None:
     """Raise for what has nothing to do with the packages: a full disk, no network."""
     from stages.bootstrap_place import full
 
-    if re.search(r"No space left on device|os error 28|Errno 28|Disk quota exceeded", output):
+    said = re.search(r"No space left on device|os error 28|Errno 28|Disk quota exceeded", output)
+    # ensurepip keeps to itself why it failed.
+    if said or shutil.disk_usage(place if place.exists() else place.parent).free < _TOO_LITTLE:
         raise full(place)
     lost = re.search(
         r"NewConnectionError|ConnectTimeout|NameResolutionError|Name or service not known|failure in name resolution"
