@@ -41,7 +41,7 @@ def platform_tag() -> str:
 def user_modules(root: Path) -> dict[str, Path]:
     """Loaded modules whose source stands under `root`, by name; installed packages do not count."""
     found = {}
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
         if not file or name == "__main__" or name.split(".")[0] == "stages":
             continue

@@ -151,11 +151,11 @@ class Running:
         Raises:
             InfraError: DEP_CRASHED, DEP_NOT_READY, with the end of its log.
         """
-        ready = False
-        with contextlib.suppress(OSError):
-            ready = verb(self.container, "ready", str(seconds)) is True
-        if ready:
-            return
+        try:
+            if verb(self.container, "ready", str(seconds)):
+                return
+        except OSError:
+            until(5, lambda: not runs(self.container))  # it is ending: what asked from inside went down with it
         ended = why_ended(self.container)
         if ended is not None:
             raise InfraError(

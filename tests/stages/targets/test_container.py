@@ -13,6 +13,7 @@ import pytest
 from stages.config import load
 from stages.deploy import deploy
 from stages.errors import ConfigError, InfraError
+from stages.project import Project
 from stages.rollback import rollback
 from stages.targets import operate
 from tests.docker import kit, parts
@@ -26,7 +27,7 @@ ONE = {"model": ["running"], "gateway": ["running"]}
 @pytest.fixture
 def stopped(client: docker.DockerClient):
     """Projects to be stopped at the end."""
-    projects: list = []
+    projects: list[Project] = []
     yield projects.append
     for project in projects:
         operate.stop(project)
