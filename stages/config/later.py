@@ -8,7 +8,7 @@ from typing import Any
 from stages.config.yamlfile import Document, KeyPath
 from stages.errors import ConfigError
 
-_TARGETS = ("service", "package", "app")
+_TARGETS = ("service", "app")
 
 
 def refuse(document: Document, data: Any) -> list[ConfigError]:

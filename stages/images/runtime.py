@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -39,8 +40,14 @@ _WITH_FILES = "stages/serving/"
 @cache
 def runtime_files() -> dict[str, bytes]:
     """Path (`stages/…`) → content of every file that a service needs, found by following imports from `ENTRIES`."""
+    return dict(sorted({**modules(ENTRIES, _OUTSIDE), **_others(files("stages") / "serving")}.items()))
+
+
+def modules(entries: Sequence[str], outside: tuple[str, ...]) -> dict[str, bytes]:
+    """Path (`stages/…`) → source of `entries` and every module that they import, but for those that begin like one of
+    `outside`."""
     found: dict[str, bytes] = {}
-    waiting = [name for entry in ENTRIES for name in (entry, *_packages(entry))]
+    waiting = [name for entry in entries for name in (entry, *_packages(entry))]
     while waiting:
         name = waiting.pop()
         path, source = _source(name)
@@ -48,9 +55,8 @@ def runtime_files() -> dict[str, bytes]:
             continue
         found[path] = source
         for wanted in _imports(source, name, path):
-            if not wanted.startswith(_OUTSIDE):
+            if not wanted.startswith(outside):
                 waiting += [wanted, *_packages(wanted)]
-    found |= _others(files("stages") / "serving")
     return dict(sorted(found.items()))
 
 

@@ -71,6 +71,10 @@ class Environment:
             return self._process(settings.port)
         if settings.target == "container" and settings.port is not None:
             return self._container(settings.port)
+        if settings.target == "package":
+            from stages.targets.package import PackageTarget
+
+            return PackageTarget(self.folder)
         raise InfraError(
             "DEP_TARGET", f"target {settings.target} is not available in this version", "use target: process"
         )
