@@ -70,7 +70,7 @@ def _work(project: Project, first: bool, out: Path) -> Work:
     from stages.store import model_digest
 
     settings, trained = project.config.validation, project.folder("train")
-    outcomes = _judged(project, first, out)
+    outcomes, seen = _judged(project, first, out)
     word = verdict.decide(outcomes, settings.inconclusive)
     extra = {
         "on_fail": settings.on_fail,
@@ -82,11 +82,13 @@ def _work(project: Project, first: bool, out: Path) -> Work:
     (out / "gate.json").write_bytes(verdict.canonical(gate))
     (out / "summary.md").write_text(verdict.summary_markdown(project.config.name, word, outcomes), encoding="utf-8")
     verdict.write_junit(out / "junit.xml", outcomes, project.config.name)
+    if seen is not None:
+        _report(project, gate, outcomes, seen, out)
     return _finished(project, word, outcomes)
 
 
-def _judged(project: Project, first: bool, out: Path) -> list[Outcome]:
-    """All outcomes; leaves in `out` what later data are compared with."""
+def _judged(project: Project, first: bool, out: Path) -> tuple[list[Outcome], Evidence | None]:
+    """All outcomes, and what they rest on, if there is anything; leaves in `out` what later data are compared with."""
     from stages.gate import evidence, reference, verdict
     from stages.model import persistence
 
@@ -96,11 +98,30 @@ def _judged(project: Project, first: bool, out: Path) -> list[Outcome]:
         seen = evidence.collect(prepared, pipeline, signature, project.config.data.weight)
     except ArtefactError as error:
         if error.code in ("MOD_NOT_FINITE", "MOD_SHAPE"):
-            return _unusable(project, error)
+            return _unusable(project, error), None
         raise
     learned = reference.learn(prepared / "train.parquet", signature, seen.answer)
     (out / reference.FILE).write_bytes(verdict.canonical(learned.as_dict()))
-    return _outcomes(project, first, seen, pipeline)
+    return _outcomes(project, first, seen, pipeline), seen
+
+
+def _report(project: Project, gate: dict[str, Any], outcomes: list[Outcome], seen: Evidence, out: Path) -> None:
+    from stages.gate import incumbent, report
+    from stages.targets.environment import store_of
+
+    env = incumbent.environment(project.config)
+    facts = report.Facts(
+        name=project.config.name,
+        signature=seen.signature,
+        gate=gate,
+        outcomes=outcomes,
+        truth=seen.truth,
+        answer=seen.answer,
+        profile=read_json(project.folder("prepare") / "profile.json"),
+        environment=env,
+        history=incumbent.history(store_of(project), project.config.name, env),
+    )
+    report.write(out / "report", facts)
 
 
 def _unusable(project: Project, error: ArtefactError) -> list[Outcome]:

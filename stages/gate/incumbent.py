@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,18 @@ def find(store: Store, name: str, env: str | None) -> Incumbent | None:
     if env is None or alias is None:
         return None
     return Incumbent(env, alias.digest, store.get(name, alias.digest))
+
+
+def history(store: Store, name: str, env: str | None, most: int = 8) -> list[dict[str, Any]]:
+    """What was deployed to an environment, the newest first: when, model, by, and its metrics on the test side of its
+    time. A model that the store cannot give any more has none."""
+    found = []
+    for move in reversed(store.history(name, env)[-most:] if env else []):
+        measured: dict[str, Any] = {}
+        with suppress(MlciError):
+            measured = read_json(store.get(name, move.digest) / "metrics.json").get("test") or {}
+        found.append({"when": move.when, "model": move.digest, "by": move.by, "metrics": measured})
+    return found
 
 
 def score(incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping[str, Any]) -> Rival:

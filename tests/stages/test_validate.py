@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,10 @@ class Laid:
             pq.write_table(rows, prepared / f"{side}.parquet")
             first = self.first_row + (5_000 if (side == "test") != self.swapped else 0)
             np.save(prepared / f"{side}.rows.npy", np.arange(first, first + rows.num_rows, dtype=np.uint64))
-        (prepared / "profile.json").write_text(json.dumps({"leakage": self.leakage}))
+        rows = {"read": 1800, "train": 1200, "test": 600, "refused": 0, "duplicates": 0, "dropped_by_transform": 0}
+        columns = {"x": {"type": "number", "nulls": 60}, "z": {"type": "number", "nulls": 0}}
+        profile = {"leakage": self.leakage, "rows": rows, "columns": columns, "refused": {"by_code": {}}}
+        (prepared / "profile.json").write_text(json.dumps(profile))
         self.record("prepare", prepared, {})
         classes = ["no", "yes"] if self.config == BINARY else None
         said = signature_of(self.project.config, classes, "yes" if classes else None)
@@ -443,3 +447,40 @@ def test_latency_and_size(lay: Callable[..., Laid]) -> None:
     laid.gate("validate: {metrics: {roc_auc: {min: 0.5}}, latency: {p99_ms: 0.0001}, size: {max_mb: 0.0001}}\n")
     rules = by_rule(laid.verdict()[1])
     assert (rules["latency"]["code"], rules["size"]["code"]) == ("GATE_LATENCY", "GATE_SIZE")
+
+
+# ---- report ------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_stands_for_itself_under_jenkins_policy(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    promote(laid)
+    again(laid)
+    laid.verdict()
+    folder = laid.project.folder("validate") / "report"
+    page = (folder / "index.html").read_text()
+    for forbidden in ("<script", "style=", "<style", "data:", "http://", "https://", "javascript:", "onclick"):
+        assert forbidden not in page
+    files = {path.name for path in folder.iterdir()}
+    wanted = set(re.findall(r'(?:src|srcset|href)="([^"#]+)"', page))
+    assert wanted | {"index.html"} == files
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    tree = ET.fromstring(
+        re.sub(r"<(meta|link|source|img)([^>]*)>", r"<\1\2/>", page.split("-->", 1)[-1].split(">", 1)[1])
+    )
+    assert all(image.get("alt") for image in tree.iter("img"))
+    assert all(cell.get("scope") for cell in tree.iter("th"))
+    assert all(table.find("caption") is not None for table in tree.iter("table"))
+    for path in folder.glob("*.svg"):
+        drawing = ET.parse(path).getroot()
+        assert drawing.find("{http://www.w3.org/2000/svg}title") is not None
+        assert not [shape for shape in drawing.iter() if shape.get("style") or shape.tag.endswith("style")]
+
+
+def test_the_report_of_a_regression(lay: Callable[..., Laid]) -> None:
+    laid = lay("validate: {metrics: {r2: {min: 0.3}}, slices: [x]}\n", REGRESSION)
+    laid.verdict()
+    page = (laid.project.folder("validate") / "report" / "index.html").read_text()
+    assert "Residuals" in page
+    assert "missing" in page
