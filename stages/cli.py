@@ -235,7 +235,7 @@ _BY: _Arguments = [(("--by",), {"metavar": "NAME", "help": "who is doing this, f
 _VERSION: _Arguments = [
     (("--version",), {"metavar": "DIGEST", "help": "a model of the store, by its digest or its beginning"})
 ]
-_FILE: _Arguments = [(("file",), {"metavar": "FILE"})]
+_FILE: _Arguments = [(("file",), {"metavar": "FILE", "help": "its path, from where you are"})]
 
 #: Command → help, function, arguments; in the order in which people meet them.
 COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Arguments]] = {
@@ -247,7 +247,12 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
             (("--target",), {"metavar": "COLUMN", "required": True, "help": "the column to predict"}),
             (
                 ("--ci",),
-                {"metavar": "NAME", "choices": ["jenkins", "github", "circleci", "travis"], "default": "jenkins"},
+                {
+                    "metavar": "NAME",
+                    "default": "jenkins",
+                    "choices": ["jenkins", "github", "circleci", "travis"],
+                    "help": "whose files to write: jenkins (default), github, circleci or travis",
+                },
             ),
             (("--force",), {"action": "store_true", "help": "replace files that are there"}),
         ],
@@ -309,7 +314,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
     ),
     "status": ("what serves each environment", _status, _ENV),
     "history": ("what was promoted, when, by whom and why", _history, _ENV),
-    "explain": ("say why a stage would run or be skipped", _explain, [(("stage",), {"metavar": "STAGE"})]),
+    "explain": (
+        "say why a stage would run or be skipped",
+        _explain,
+        [(("stage",), {"metavar": "STAGE", "help": "prepare, train, test, validate or deploy"})],
+    ),
     "pack": ("put the .mlci folder into one file, with digests", _pack, _FILE),
     "unpack": ("take the .mlci folder out of a packed file, checked", _unpack, _FILE),
     "doctor": ("check this machine", _doctor, []),

@@ -20,7 +20,10 @@ _TRUTH = [{"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"}]
 
 @dataclass(frozen=True)
 class Seen:
-    """One column: its contract type, whether values are missing, number of distinct values, the largest, an example."""
+    """One column: its contract type, whether values are missing, number of distinct values, the largest, an example.
+
+    `missing`: number of rows without a value.
+    """
 
     type: str
     nullable: bool
@@ -30,6 +33,7 @@ class Seen:
     feature: bool = True
     why: str = ""
     timezone: str | None = None
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,52 +72,20 @@ def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         lines = _content(path).splitlines()
         return pd.DataFrame([orjson.loads(line) for line in lines if line.strip()]), {}
     read = _dialect(path)
+    sep, encoding = read.get("sep", ","), read.get("encoding", "utf-8-sig")
+    lines = _content(path, 1 << 20).decode(encoding, "replace").splitlines()
+    header = next(csv.reader(lines, delimiter=sep), [])
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError("DAT_HEADER", f"{path.name}: the header has {twice!r} more than once", "give each its own name")
     frame = pd.read_csv(
-        path,
-        sep=read.get("sep", ","),
-        encoding=read.get("encoding", "utf-8"),
-        dtype=str,
-        keep_default_na=False,
-        na_values=NULLS,
+        path, sep=sep, encoding=encoding, dtype=str, keep_default_na=False, na_values=NULLS, index_col=False
     )
+    # a column without a name cannot be listed
+    frame = frame.iloc[:, [number for number, name in enumerate(header) if name.strip()]]
     if "sep" in read and read["sep"] == ";" and _decimal_comma(frame):
         read["decimal"] = ","
     return frame, read
-
-
-def _content(path: Path, size: int = -1) -> bytes:
-    """The first `size` bytes of a file, or all, unpacked."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            return stream.read(size)
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as entry:
-            return entry.read(size)
-    with path.open("rb") as plain:
-        return plain.read(size)
-
-
-def _dialect(path: Path) -> dict[str, str]:
-    """Reading options of a text file that differ from the defaults."""
-    head = _content(path, 1 << 16)
-    read = {}
-    for encoding in ("utf-8-sig", "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "latin-1"):
-        try:
-            text = (
-                head[: head.rfind(b"\n") + 1 or None].decode(encoding)
-                if encoding != "utf-16"
-                else head.decode(encoding, "ignore")
-            )
-        except UnicodeDecodeError:
-            continue
-        if encoding != "utf-8-sig":
-            read["encoding"] = encoding
-        break
-    header = text.splitlines()[0] if text.splitlines() else ""
-    best = max(",;\t|", key=header.count)
-    if header.count(best) and best != ",":
-        read["sep"] = best
-    return read
 
 
 def _decimal_comma(frame: pd.DataFrame) -> bool:

@@ -66,6 +66,9 @@ def init(data: Path, target: str, config: str, ci: str, force: bool) -> Answer:
     for name, text in written.items():
         write_bytes(path.parent / name, text.encode())
     lines = [f"wrote {name}" for name in written]
+    missing = kind.missing / table.rows
+    if missing:
+        lines.append(f"note: {missing:.1%} of the rows have no {target}; they go to quarantine (data.max_bad_fraction)")
     return Answer([*lines, "next: mlci run"], {"files": list(written)})
 
 
@@ -79,6 +82,7 @@ def _values(data: Path, target: str, table: Any, regression: bool, path: Path) -
     floor = 0.0 if regression else 0.5 if kind.distinct == 2 else round(1 / kind.distinct, 2)
     lines = [_column(name, column, name == target) for name, column in table.columns.items()]
     width = max(len(line[0]) for line in lines)
+    missing = kind.missing / table.rows
     return {
         "name": _name(path.parent.name if path.parent.name not in ("", "/") else data.stem),
         "task": "regression" if regression else "classification",
@@ -86,6 +90,7 @@ def _values(data: Path, target: str, table: Any, regression: bool, path: Path) -
         "read": f"\n  read: {{{', '.join(f'{k}: {_quoted(v)}' for k, v in table.read.items())}}}" if table.read else "",
         "target": _scalar(target),
         "positive": "" if regression or kind.distinct != 2 else f"\n  positive: {_positive(kind)}",
+        "limit": f"\n  max_bad_fraction: {missing + 0.01:.2f}      # rows without {target}" if missing > 0.005 else "",
         "columns": "\n".join(f"    {name + ':':<{width + 1}} {{{text}}}{note}" for name, text, note in lines),
         "estimator": f"sklearn.ensemble.{family}",
         "metric": metric,

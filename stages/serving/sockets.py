@@ -128,14 +128,22 @@ def _listening() -> list[tuple[str, int, str]]:
     return found
 
 
+def _who(words: list[str]) -> str:
+    """A program in words; a service of ours by its model and environment."""
+    if "--identity" in words[:-1]:
+        _, name, env, *_ = [*words[words.index("--identity") + 1].split(":"), "", "", ""]
+        return f"mlci's model {name}, environment {env}: mlci stop ends it"
+    return " ".join(words)[:80]
+
+
 def holder(port: int) -> str | None:
     """Who listens on a port, in words, as far as this user may know."""
     inodes = {f"socket:[{inode}]" for _, its_port, inode in _listening() if its_port == port}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(descriptor.readlink()) in inodes for descriptor in (process / "fd").iterdir()):
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                return f"process {process.name} ({command[:80]})"
+                words = (process / "cmdline").read_bytes().decode(errors="replace").strip("\0").split("\0")
+                return f"process {process.name} ({_who(words)})"
         except OSError:
             continue
     return None
