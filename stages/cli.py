@@ -22,7 +22,10 @@ REPORT = "this is a bug in mlci: please report the lines above, the command and 
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError and knows the nearest command or option; `options`: those of the given command."""
+    """argparse that raises UsageError and knows the nearest command or option.
+
+    `options`: those of the given command.
+    """
 
     options: list[str] = []
 

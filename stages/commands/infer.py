@@ -73,8 +73,8 @@ def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         return pd.DataFrame([orjson.loads(line) for line in lines if line.strip()]), {}
     read = _dialect(path)
     sep, encoding = read.get("sep", ","), read.get("encoding", "utf-8-sig")
-    lines = _content(path, 1 << 20).decode(encoding, "replace").splitlines()
-    header = next(csv.reader(lines, delimiter=sep), [])
+    top = _content(path, 1 << 20).decode(encoding, "replace")
+    header = next(csv.reader(top.splitlines(), delimiter=sep), [])
     twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice is not None:
         raise DataError("DAT_HEADER", f"{path.name}: the header has {twice!r} more than once", "give each its own name")
@@ -86,6 +86,41 @@ def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     if "sep" in read and read["sep"] == ";" and _decimal_comma(frame):
         read["decimal"] = ","
     return frame, read
+
+
+def _content(path: Path, size: int = -1) -> bytes:
+    """The first `size` bytes of a file, or all, unpacked."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            return stream.read(size)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as entry:
+            return entry.read(size)
+    with path.open("rb") as plain:
+        return plain.read(size)
+
+
+def _dialect(path: Path) -> dict[str, str]:
+    """Reading options of a text file that differ from the defaults."""
+    head = _content(path, 1 << 16)
+    read = {}
+    for encoding in ("utf-8-sig", "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "latin-1"):
+        try:
+            text = (
+                head[: head.rfind(b"\n") + 1 or None].decode(encoding)
+                if encoding != "utf-16"
+                else head.decode(encoding, "ignore")
+            )
+        except UnicodeDecodeError:
+            continue
+        if encoding != "utf-8-sig":
+            read["encoding"] = encoding
+        break
+    header = text.splitlines()[0] if text.splitlines() else ""
+    best = max(",;\t|", key=header.count)
+    if header.count(best) and best != ",":
+        read["sep"] = best
+    return read
 
 
 def _decimal_comma(frame: pd.DataFrame) -> bool:
@@ -112,9 +147,8 @@ def _judge(values: pd.Series, decimal: str) -> Seen:
         feature, why = False, "counts the rows"
     if kind == "datetime":
         example = str(example)
-    return Seen(
-        kind, nullable, distinct, last.item() if hasattr(last, "item") else last, example, feature, why, timezone
-    )
+    last = last.item() if hasattr(last, "item") else last
+    return Seen(kind, nullable, distinct, last, example, feature, why, timezone, len(values) - len(present))
 
 
 def _counts_up(values: pd.Series) -> bool:

@@ -111,7 +111,7 @@ def test_a_target_that_cannot_be_one_is_refused(tmp_path, target, error, code):
 
 
 def test_a_column_without_a_name_is_left_out(tmp_path):
-    (tmp_path / "d.csv").write_text("x,,y\n" + "".join(f"{i},{i},{i % 3}\n" for i in range(60)))
+    (tmp_path / "d.csv").write_text("x,,y\n" + "".join(f"{i % 7},{i},{i % 3}\n" for i in range(60)))
     init(tmp_path / "d.csv", "y", str(tmp_path / "ml.yaml"), "jenkins", False)
     assert list(config.load(tmp_path / "ml.yaml").config.data.columns) == ["x", "y"]
 
@@ -123,7 +123,7 @@ def test_a_header_that_repeats_itself_is_refused(tmp_path):
 
 
 def test_a_target_with_gaps_is_said_and_allowed_for(tmp_path):
-    (tmp_path / "d.csv").write_text("x,y\n" + "".join(f"{i},{i % 2 if i % 10 else ''}\n" for i in range(200)))
+    (tmp_path / "d.csv").write_text("x,y\n" + "".join(f"{i % 7},{i % 2 if i % 10 else ''}\n" for i in range(200)))
     answer = init(tmp_path / "d.csv", "y", str(tmp_path / "ml.yaml"), "jenkins", False)
     assert any("10.0% of the rows have no y" in line for line in answer.lines)
     assert config.load(tmp_path / "ml.yaml").config.data.max_bad_fraction == 0.11
