@@ -113,12 +113,12 @@ def _needs_both(name: str) -> bool:
 
 def _judged(rule: str, between: str, margin: float, found: intervals.Difference, details: dict[str, Any]) -> Outcome:
     interval, n = (found.lower, found.upper), found.n
-    told = f"better by {short(found.value)}, one-sided 95 % bounds {short(found.lower)} and {short(found.upper)}"
+    told = f"{better(found.value)}, one-sided 95 % bounds {short(found.lower)} and {short(found.upper)}"
     limit = f"margin {short(margin)}, {rows(n)}"
     if found.lower >= -margin:
         return Outcome(rule, "passed", f"{between}: {told} ({limit})", None, found.value, -margin, interval, n, details)
     if found.upper < -margin:
-        sentence = f"{between}: worse by more than the margin ({told}; {limit})"
+        sentence = f"{between}: beyond the margin ({told}; {limit})"
         return Outcome(rule, "failed", sentence, "GATE_CHAMPION_WORSE", found.value, -margin, interval, n, details)
     wanted = rows_to_decide(found, margin)
     details["rows_to_decide"] = wanted
@@ -128,6 +128,11 @@ def _judged(rule: str, between: str, margin: float, found: intervals.Difference,
         f"the smallest difference that these rows show is {short(found.detectable)}, {advice}"
     )
     return Outcome(rule, "inconclusive", sentence, "GATE_CHAMPION_UNCLEAR", found.value, -margin, interval, n, details)
+
+
+def better(value: float) -> str:
+    """`better by 0.01`, `worse by 0.01`: a difference whose positive side is the candidate's."""
+    return f"{'worse' if value < 0 else 'better'} by {short(abs(value))}"
 
 
 def rows_to_decide(found: intervals.Difference, margin: float) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.gate.report.svg import Canvas, Theme, label, scale, ticks
 
-_LEFT, _TOP, _BOTTOM = 52, 14, 44
+_LEFT, _TOP, _BOTTOM = 52, 20, 44
 
 _Scale = Callable[[float], float]
 
@@ -29,7 +29,7 @@ class Interval:
 def forest(rows: Sequence[Interval], lines: Sequence[tuple[float, str]], axis: str, theme: Theme) -> Canvas:
     """Values with their intervals under each other; `lines`: what they are held against."""
     names = min(max((len(row.name) for row in rows), default=8), 34) * 6.6 + 16
-    left, right, step = names, 120.0, 24.0
+    left, right, step = names, 170.0, 24.0
     canvas = Canvas(720, _TOP + step * len(rows) + _BOTTOM, theme)
     ends = [end for row in rows for end in (row.low, row.high)] + [at for at, _ in lines]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
@@ -42,7 +42,7 @@ def forest(rows: Sequence[Interval], lines: Sequence[tuple[float, str]], axis: s
         canvas.text(x(tick), bottom + 16, label(tick), theme.muted, "middle")
     for at, what in lines:
         canvas.line(x(at), _TOP - 2, x(at), bottom, theme.bad, 1.5, "5 4")
-        canvas.text(x(at), _TOP - 3, what, theme.bad, "middle", 11)
+        canvas.text(x(at), _TOP - 6, what, theme.bad, "middle", 11)
     for i, row in enumerate(rows):
         y = _TOP + step * (i + 0.5)
         colour = theme.bad if row.bad else theme.main

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stages.gate import uncertainty, verdict
+from stages.gate.champion import better
 from stages.gate.outcome import Outcome, short
 from stages.gate.report import charts
 from stages.gate.report.svg import DARK, LIGHT, Canvas, Theme
@@ -160,9 +161,9 @@ def _champion(facts: Facts, drawn: _Drawn) -> list[dict[str, Any]]:
         if not one.rule.startswith("champion.") or one.interval is None or one.observed is None:
             continue
         name, margin, (low, high) = one.details["metric"], one.details["margin"], one.interval
-        row = charts.Interval(name, one.observed, low, high, f"better by {short(one.observed)}", one.stops)
+        row = charts.Interval(name, one.observed, low, high, better(one.observed), one.stops)
         alt = (
-            f"{name}: the candidate is better than the champion by {short(one.observed)}, "
+            f"{name}: the candidate against the champion is {better(one.observed)}, "
             f"bounds {short(low)} and {short(high)}, margin {short(margin)}"
         )
         lines, axis = [(-margin, f"−margin {short(margin)}")], "candidate − champion, positive is better"
@@ -279,7 +280,7 @@ def _drift(facts: Facts, drawn: _Drawn) -> dict[str, Any] | None:
         return None
     tables = [(row, "") for one in rules for row in one.details.get("columns", [])]
     tables += [
-        (one.details, " (label)" if one.rule == "drift.label" else " (answers)")
+        (one.details, " of the training side" if one.rule == "drift.label" else " on the test side")
         for one in rules
         if "bins" in one.details
     ]
