@@ -224,6 +224,12 @@ def _history(arguments: argparse.Namespace) -> Answer:
     return history(_open(arguments), env=arguments.env)
 
 
+def _drift(arguments: argparse.Namespace) -> Answer:
+    from stages.commands.drift import drift
+
+    return drift(_open(arguments), arguments.file, env=arguments.env, version=arguments.version)
+
+
 def _predict(arguments: argparse.Namespace) -> Answer:
     from stages.commands.predict import predict
 
@@ -315,6 +321,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
             *_VERSION,
         ],
     ),
+    "drift": ("compare new data with what the model was trained on", _drift, [*_FILE, *_ENV, *_VERSION]),
     "status": ("what serves each environment", _status, _ENV),
     "history": ("what was promoted, when, by whom and why", _history, _ENV),
     "explain": (

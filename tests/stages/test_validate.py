@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
+from stages.cli import main
 from stages.errors import ArtefactError
 from stages.gate.explain import explain
 from stages.model import answers, frames, persistence
@@ -484,3 +485,79 @@ def test_the_report_of_a_regression(lay: Callable[..., Laid]) -> None:
     page = (laid.project.folder("validate") / "report" / "index.html").read_text()
     assert "Residuals" in page
     assert "missing" in page
+
+
+# ---- mlci drift --------------------------------------------------------------------------------------------------
+
+
+def csv_of(path: Path, rows: pa.Table) -> Path:
+    import pyarrow.csv
+
+    pyarrow.csv.write_csv(rows.select(["x", "z"]), path)
+    return path
+
+
+def run(laid: Laid, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:
+    code = main([*words, "--config", str(laid.root / "ml.yaml"), "--json"])
+    printed = capsys.readouterr()
+    return code, json.loads(printed.out.splitlines()[-1]), printed.out + printed.err
+
+
+def test_new_data_are_compared_without_the_training_data(
+    lay: Callable[..., Laid], capsys: pytest.CaptureFixture[str]
+) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    promote(laid)
+    shutil.rmtree(laid.project.work)
+    same = csv_of(laid.root / "same.csv", table(BINARY, 700, 5))
+    code, data, out = run(laid, capsys, "drift", str(same), "--env", "local")
+    assert (code, data["status"], data["rows"], data["refused"]) == (0, "passed", 700, 0)
+    assert {one["column"] for one in data["columns"]} == {"x", "z", "prediction"}
+    moved = table(BINARY, 700, 5)
+    moved = moved.set_column(1, "z", pa.compute.add(moved["z"], 2.0))
+    code, data, out = run(laid, capsys, "drift", str(csv_of(laid.root / "moved.csv", moved)))
+    assert (code, data["error"]["code"], data["share"]) == (4, "GATE_DRIFT", 0.5)
+    assert "DRIFTED" in out
+
+
+def test_values_that_break_the_contract_have_drifted_too(
+    lay: Callable[..., Laid], capsys: pytest.CaptureFixture[str]
+) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    path = laid.root / "broken.csv"
+    path.write_text("x,z\n" + "".join(f"{i / 100 - 1.5},{'?' if i % 3 else i / 100 - 1.5}\n" for i in range(300)))
+    code, data, _ = run(laid, capsys, "drift", str(path))
+    found = {one["column"]: one for one in data["columns"]}
+    assert (code, found["z"]["drifted"], data["refused"]) == (4, True, 200)
+    assert found["z"]["bins"][-1] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (["nothing.csv"], 2, "CFG_FILE"),
+        (["few.csv"], 3, "DAT_TOO_FEW"),
+        (["few.csv", "--env", "nowhere"], 2, "CFG_USAGE"),
+        (["few.csv", "--env", "local"], 3, "DEP_NOTHING_DEPLOYED"),
+    ],
+)
+def test_drift_refuses_in_one_line(
+    lay: Callable[..., Laid], capsys: pytest.CaptureFixture[str], words: list[str], code: int, error: str
+) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    csv_of(laid.root / "few.csv", table(BINARY, 20, 5))
+    found, data, out = run(laid, capsys, "drift", str(laid.root / words[0]), *words[1:])
+    assert (found, data["error"]["code"]) == (code, error)
+    assert "Traceback" not in out
+
+
+def test_a_model_without_its_bins_cannot_be_watched(
+    lay: Callable[..., Laid], capsys: pytest.CaptureFixture[str]
+) -> None:
+    laid = lay(MARGIN)
+    path = csv_of(laid.root / "new.csv", table(BINARY, 200, 5))
+    code, data, _ = run(laid, capsys, "drift", str(path))
+    assert (code, data["error"]["code"]) == (3, "GATE_REFERENCE")

@@ -1,0 +1,100 @@
+"""`mlci drift FILE`: have new data drifted from what the deployed model was trained on? Made for a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import console
+from stages.answer import Answer
+from stages.config.schema import Drift
+from stages.errors import ArtefactError, DataError, GateError, UsageError
+from stages.project import Project
+
+if TYPE_CHECKING:
+    from stages.data.scoring import Rows
+    from stages.gate.drift import Compared
+    from stages.gate.reference import Reference
+    from stages.targets.operate import Model
+
+
+def drift(project: Project, file: Path, env: str | None, version: str | None) -> Answer:
+    """Compare the rows of `file`, columns as the service is asked for them, with the bins that were kept with the
+    model. Exit code 4 when more than `validate.drift.max_share` of the features have drifted (half of them unless
+    configured).
+
+    Raises:
+        UsageError: no such file, environment or version. ArtefactError: GATE_REFERENCE: the model was stored without
+        its bins. DataError: the file cannot be read, or has fewer than 100 rows.
+    """
+    if not file.is_file():
+        raise UsageError("CFG_FILE", f"{project.show(file)}: no such file", "give a csv, parquet or jsonl file")
+    if env is not None and version is not None:
+        raise UsageError("CFG_USAGE", "--env and --version name two models", "give one of them")
+    from stages.data.scoring import read_for_scoring
+    from stages.gate import drift as rule
+    from stages.gate.watch import watch
+    from stages.targets import operate
+
+    model = operate.model(project, env, version)
+    known = _reference(project, model)
+    predictor = operate.predictor(project, env, version)
+    with console.progress("drift") as advance:
+        parts = read_for_scoring(file, predictor.signature, project.config.data.read)
+        found = watch(known, predictor, _counted(parts, advance))
+    if found.rows < rule.MIN_ROWS:
+        what = f"{project.show(file)}: {found.rows} rows are too few to tell drift from chance"
+        raise DataError("DAT_TOO_FEW", what, f"collect at least {rule.MIN_ROWS}")
+    settings = project.config.validation.drift or Drift()
+    outcome = rule.judge(found.features, settings.max_share, found.rows)
+    every = [*found.features, *([] if found.prediction is None else [found.prediction])]
+    lines = [*_table(every), outcome.sentence.replace("the champion's training data", "the model's training data")]
+    if found.refused:
+        lines.append(f"{found.refused:,} of {found.rows:,} rows break the contract; refused values count as missing")
+    data: dict[str, Any] = {
+        "rows": found.rows,
+        "refused": found.refused,
+        "model": model.digest,
+        "status": outcome.status,
+        "share": outcome.observed,
+        "columns": [one.as_dict() for one in every],
+    }
+    if outcome.status != "failed":
+        return Answer(lines, data)
+    error = GateError(
+        "GATE_DRIFT", lines[len(every) + 1], "look at the source; if the world has changed, train again: mlci run"
+    )
+    return Answer(lines[: len(every) + 1], data, error.exit_code, error)
+
+
+def _counted(parts: Iterable[Rows], advance: Callable[[float, str], None]) -> Iterator[Rows]:
+    for part in parts:
+        yield part
+        advance(len(part.errors), "rows")
+
+
+def _reference(project: Project, model: Model) -> Reference:
+    """The bins kept with a stored model, or of the last verdict for the candidate. Raises: ArtefactError."""
+    from stages.gate.reference import FILE, Reference
+    from stages.records.jsonfile import read_json
+
+    folder = project.folder("validate") if model.digest is None else model.folder
+    if not (folder / FILE).is_file():
+        raise ArtefactError(
+            "GATE_REFERENCE", f"there is no {FILE} of this model", "run: mlci validate, then mlci deploy"
+        )
+    return Reference.of(read_json(folder / FILE))
+
+
+def _table(compared: list[Compared]) -> list[str]:
+    width = max([len(one.column) for one in compared] + [6])
+    lines = [f"{'column':<{width}}  {'PSI':>8}  {'from':>8}  {'p':>8}  largest change"]
+    for one in compared:
+        bins = list(zip(one.names, one.reference, one.current, strict=True))
+        name, before, now = max(bins, key=lambda bin_: abs(bin_[2] - bin_[1]))
+        change = f"{name}: {before:.1%} -> {now:.1%}"
+        mark = "  DRIFTED" if one.drifted else ""
+        least = max(0.1, one.critical)
+        lines.append(f"{one.column:<{width}}  {one.psi:>8.4f}  {least:>8.4f}  {one.p:>8.2g}  {change}{mark}")
+    return lines
