@@ -63,9 +63,9 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from stages.export import trees
 from stages.export.export import Exported, export
 from stages.export.graph import Graph
-from stages.model.inputs import Inputs
 from stages.model.answers import ask
 from stages.model.frames import frame, frame_from_lists
+from stages.model.inputs import Inputs
 from stages.model.metrics import Truth, encode
 from stages.model.preprocess import auto, pipeline
 
