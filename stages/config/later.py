@@ -8,23 +8,12 @@ from typing import Any
 from stages.config.yamlfile import Document, KeyPath
 from stages.errors import ConfigError
 
-_TARGETS = ("service", "app")
-
 
 def refuse(document: Document, data: Any) -> list[ConfigError]:
     """One error for each configured key that belongs to a later version."""
     if not isinstance(data, dict):
         return []
     found: list[tuple[KeyPath, str, str]] = []
-    for name, target in _mapping(data.get("deploy")).items():
-        if isinstance(target, dict) and target.get("target") in _TARGETS:
-            found.append(
-                (
-                    ("deploy", name, "target"),
-                    f"target {target['target']} is not available in this version",
-                    "use target: process",
-                )
-            )
     if isinstance(data.get("store"), str) and data["store"].startswith("s3://"):
         found.append(
             (
@@ -34,7 +23,3 @@ def refuse(document: Document, data: Any) -> list[ConfigError]:
             )
         )
     return [ConfigError("CFG_NOT_AVAILABLE", f"{document.where(path)}: {what}", todo) for path, what, todo in found]
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -5,7 +5,7 @@
     probe.py ask HOST PORT SECONDS TEXT…  send requests, print the answers as JSON
     probe.py facts                        print who runs here and what may be written
     probe.py serves HOST PORT VERSION SECONDS   wait until that address answers with this version
-    probe.py ipvs                         exit 0 when this kernel can balance a swarm's published ports
+    probe.py ipvs                         print whether this kernel can balance a swarm's published ports
 
 Reaching the service from inside needs no published port, no route to the container and no program but Python.
 """
@@ -121,7 +121,7 @@ def _serves(host: str, port: int, version: str, seconds: float) -> str | None:
     return got
 
 
-def _ipvs() -> int:
+def _ipvs() -> bool:
     """Ask the kernel's generic netlink for the family IPVS; asking loads the module where there is one."""
     name = b"IPVS\0"
     attribute = struct.pack("=HH", 4 + len(name), 2) + name.ljust(8, b"\0")
@@ -131,8 +131,8 @@ def _ipvs() -> int:
         netlink.bind((0, 0))
         netlink.settimeout(5)
         netlink.send(header + message)
-        kind = struct.unpack_from("=H", netlink.recv(4096), 4)[0]
-    return int(kind == 2)  # NLMSG_ERROR: there is no such family
+        kind = int(struct.unpack_from("=H", netlink.recv(4096), 4)[0])
+    return kind != 2  # NLMSG_ERROR: there is no such family
 
 
 def main(words: list[str]) -> int:
@@ -154,7 +154,8 @@ def main(words: list[str]) -> int:
         print(json.dumps(got))
         return 0
     if verb == "ipvs":
-        return _ipvs()
+        print(json.dumps(_ipvs()))
+        return 0
     print(f"no such verb: {verb}", file=sys.stderr)
     return 2
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from stages.errors import UsageError
 from stages.records.digest import sha256_file
 from stages.records.jsonfile import read_json
 from stages.serving.app import About, Service
@@ -17,7 +18,7 @@ _TOLD = ("model.skops", "model.joblib", "model.onnx", "signature.json", "golden.
 
 
 def service_of(folder: Path, version: str, log_access: bool = False) -> Service:
-    """Load what `folder` holds. Limits and the API key (MLCI_API_KEY) come from the environment.
+    """Load what `folder` holds. Limits and the API key (MLCI_API_KEY, MLCI_API_KEY_FILE) come from the environment.
 
     Raises:
         ArtefactError: the model cannot be loaded. UsageError: CFG_LIMIT.
@@ -30,7 +31,25 @@ def service_of(folder: Path, version: str, log_access: bool = False) -> Service:
         files={name: sha256_file(folder / name).sha256 for name in _TOLD if (folder / name).is_file()},
         metrics=_metrics(folder),
     )
-    return Service(predictor, about, limits, os.environ.get("MLCI_API_KEY") or None, log_access)
+    return Service(predictor, about, limits, _api_key(), log_access)
+
+
+def _api_key() -> str | None:
+    """MLCI_API_KEY, or what the file MLCI_API_KEY_FILE holds, as a swarm gives its secrets.
+
+    Raises:
+        UsageError: CFG_API_KEY: there is no such file, or it is empty: the service must not open itself to all.
+    """
+    place = os.environ.get("MLCI_API_KEY_FILE")
+    if not place:
+        return os.environ.get("MLCI_API_KEY") or None
+    try:
+        key = Path(place).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError("CFG_API_KEY", f"{place}: {error.strerror}", "correct MLCI_API_KEY_FILE") from error
+    if not key:
+        raise UsageError("CFG_API_KEY", f"{place}: the file is empty", "write the key into it")
+    return key
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

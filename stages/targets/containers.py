@@ -193,7 +193,7 @@ def start(
             ["--version", version, "--lifeline", "0"],
             name=f"{setting.prefix}-{version[:12]}-{secrets.token_hex(3)}",
             labels=setting.labels(role, **{labels.VERSION: version}),
-            environment={**_limits(), **setting.environment},
+            environment=dict(setting.environment),
             network=network,
             ports=dict(ports or {}),
             read_only=True,
@@ -218,14 +218,12 @@ def start(
 
 
 def variables(api_key: str | None) -> dict[str, str]:
-    """Variables of the service; the key is seen by who may inspect containers, and is in no image and no label."""
-    access = {"MLCI_ACCESS_LOG": "1"} if os.environ.get("MLCI_ACCESS_LOG") == "1" else {}
-    return access if api_key is None else {**access, "MLCI_API_KEY": api_key}
+    """Variables of the service: the limits that this process was given, as for a local service, and the key.
 
-
-def _limits() -> dict[str, str]:
-    """The limits of the service that this process was given, as a local service would inherit them."""
-    return {name: value for name, value in os.environ.items() if name.startswith("MLCI_SERVE_")}
+    The key is seen by who may inspect containers, and is in no image and no label.
+    """
+    passed = {n: v for n, v in os.environ.items() if n.startswith("MLCI_SERVE_") or n == "MLCI_ACCESS_LOG"}
+    return passed if api_key is None else {**passed, "MLCI_API_KEY": api_key}
 
 
 def version_of(container: Container) -> str:

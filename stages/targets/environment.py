@@ -71,10 +71,16 @@ class Environment:
             return self._process(settings.port)
         if settings.target == "container" and settings.port is not None:
             return self._container(settings.port)
+        if settings.target == "service":
+            return self._service()
         if settings.target == "package":
             from stages.targets.package import PackageTarget
 
             return PackageTarget(self.folder)
+        if settings.target == "app":
+            from stages.targets.app import AppTarget
+
+            return AppTarget(self.folder, self.project.config.data.read.model_dump())
         raise InfraError(
             "DEP_TARGET", f"target {settings.target} is not available in this version", "use target: process"
         )
@@ -90,12 +96,20 @@ class Environment:
         settings = self.settings
         image = DEFAULT_IMAGE if settings.gateway is True else settings.gateway or None
         published = Published(settings.host, port, image)
-        return ContainerTarget(self._setting(), published, *self._image())
+        return ContainerTarget(self._setting(settings.api_key), published, *self._image())
 
-    def _setting(self) -> Setting:
+    def _service(self) -> Target:
+        from stages.targets.service import Rollout, ServiceTarget
+
+        settings = self.settings
+        rollout = Rollout(settings.replicas, settings.port if settings.publish else None)
+        repository, base, credentials = self._image()
+        return ServiceTarget(self._setting(), rollout, repository, base, credentials, settings.api_key)
+
+    def _setting(self, api_key: str | None = None) -> Setting:
         from stages.targets.containers import Setting, variables
 
-        return Setting(self.model, self.name, self._identity, self.settings.resources, variables(self.settings.api_key))
+        return Setting(self.model, self.name, self._identity, self.settings.resources, variables(api_key))
 
     def _image(self) -> tuple[str, str, dict[str, str] | None]:
         """Repository and base of the image, and the credentials of its registry."""

@@ -1,4 +1,4 @@
-"""Replacing a model while it is asked 300 times a second. RUN_SLOW=1: a minute around each change instead of seconds."""
+"""Replacing a model while it is asked 300 times a second. RUN_SLOW=1: a minute around each change, not seconds."""
 
 from __future__ import annotations
 
