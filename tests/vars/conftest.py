@@ -1,0 +1,53 @@
+"""Maven and Java for the tests of the Groovy; installed where that is allowed, as `make setup` does with others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+VARS = Path(__file__).resolve().parent
+#: `tests/conftest.py` removes CI from the environment; what matters here is where pytest was started.
+STARTED_IN_CI = bool(os.environ.get("CI")) or Path("/.dockerenv").exists()
+
+
+@pytest.fixture(scope="session")
+def maven() -> str:
+    """The command mvn. Missing and not to be had: one loud skip on a laptop, a failure in CI."""
+    if shutil.which("mvn") is None or shutil.which("javac") is None:
+        subprocess.run(["sh", ROOT / "tools" / "apt.sh", "maven", "default-jdk-headless"], check=False)
+    found = shutil.which("mvn")
+    if found is None or shutil.which("javac") is None:
+        text = "the Groovy tests need Maven and a JDK (Debian, Ubuntu: sudo apt-get install maven default-jdk-headless)"
+        if STARTED_IN_CI:
+            pytest.fail(text)
+        pytest.skip(text)
+    return found
+
+
+def mvn(maven: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Maven in tests/vars; offline first, so that a machine that has everything needs no network."""
+    command = [maven, "--batch-mode", "--quiet", "--no-transfer-progress", *arguments]
+    done = subprocess.run([*command, "--offline"], cwd=VARS, capture_output=True, text=True, timeout=500, check=False)
+    missing = ("Cannot access", "has not been downloaded from it before", "could not be resolved", "in offline mode")
+    if done.returncode != 0 and any(text in done.stdout + done.stderr for text in missing):
+        done = subprocess.run(command, cwd=VARS, capture_output=True, text=True, timeout=900, check=False)
+    return done
+
+
+@pytest.fixture(scope="session")
+def rig(maven: str) -> list[str]:
+    """The command that runs a Pipeline on the real shell and disk: `rig.Main`, see tests/vars/cps."""
+    target = VARS / "cps" / "target"
+    done = mvn(
+        maven, "-pl", "cps", "compile", "dependency:build-classpath", f"-Dmdep.outputFile={target / 'classpath.txt'}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    packages = ("lang", "util", "util.regex", "lang.reflect", "io", "net", "text")
+    opens = [word for package in packages for word in ("--add-opens", f"java.base/java.{package}=ALL-UNNAMED")]
+    classpath = f"{target / 'classes'}:{(target / 'classpath.txt').read_text().strip()}"
+    return ["java", *opens, "-cp", classpath, "rig.Main", str(ROOT)]

@@ -1,0 +1,300 @@
+"""Whole Pipelines on the engine that Jenkins runs, with the real shell and disk, up to a service that answers.
+
+Killed in the middle, they go on where they were: the program is saved at every step, and the shell outlives the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.timeout(400)
+
+MODEL = """\
+name: small
+task: classification
+data:
+  source: rows.csv
+  target: label
+  positive: true
+  key: [id]
+  columns:
+    id: {type: integer, feature: false}
+    x: {type: number}
+    y: {type: number}
+    label: {type: boolean}
+model: {estimator: sklearn.linear_model.LogisticRegression, preprocess: "slow:scaled"}
+validate: {metrics: {roc_auc: {min: 0.8}}}
+test: {unit: tests}
+deploy:
+  local: {target: process, port: PORT}
+"""
+SLOW = """\
+import os, time
+from pathlib import Path
+from sklearn.preprocessing import StandardScaler
+
+def scaled():
+    gate = os.environ.get("TEST_GATE")
+    if gate and not Path(gate, "open").exists():
+        Path(gate, "training").touch()
+        until = time.monotonic() + 200
+        while not Path(gate, "open").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+    return StandardScaler()
+"""
+
+
+class Build:
+    """One build in a folder of its own."""
+
+    def __init__(self, rig: list[str], home: Path, repository: Path, script: str) -> None:
+        self.home, self.repository = home, repository
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "Jenkinsfile").write_text(script)
+        self.command = [*rig, str(home), str(repository), str(home / "Jenkinsfile")]
+        self.environment = {
+            **os.environ,
+            "MLCI_BOOTSTRAP": "off",
+            "MLCI_PYTHON": sys.executable,
+            "MLCI_STORE": str(home.parent / "store"),
+            "TEST_GATE": str(home),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *more: str) -> None:
+        with (self.home / "stderr").open("ab") as errors:
+            command = [*self.command, *more]
+            self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=errors)
+
+    def wait_for(self, what: Callable[[], bool]) -> None:
+        until = time.monotonic() + 200
+        while not what():
+            assert self.process is not None
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """As a controller that loses its power."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def approve(self, by: str = "alice", reason: str = "") -> None:
+        temporary = self.home / "input.next"
+        temporary.write_text(json.dumps({"BY": by, "REASON": reason}))
+        temporary.rename(self.home / "input.json")
+
+    def end(self) -> dict[str, Any]:
+        assert self.process is not None
+        self.process.wait(timeout=300)
+        result: dict[str, Any] = json.loads((self.home / "result.json").read_text())
+        return result
+
+    def log(self) -> str:
+        text = (self.home / "log").read_text() if (self.home / "log").exists() else ""
+        return text + (self.home / "stderr").read_text()
+
+    def stages(self) -> list[str]:
+        return [line.split("[", 2)[2].rstrip("]") for line in self.log().splitlines() if "] stage [" in line]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def git(repository: Path, *words: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *identity, *words], cwd=repository, check=True, capture_output=True)
+
+
+def ask(port: int, row: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict",
+        data=json.dumps({"rows": [row]}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        answer: dict[str, Any] = json.load(reply)
+        return answer
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, port: int) -> Path:
+    folder = tmp_path / "repository"
+    (folder / "tests").mkdir(parents=True)
+    chance = random.Random(1)
+    rows = []
+    for number in range(600):
+        x, y = chance.gauss(0, 1), chance.gauss(0, 1)
+        rows.append(f"{number},{x:.6f},{y:.6f},{str(x + y + chance.gauss(0, 0.5) > 0).lower()}")
+    (folder / "rows.csv").write_text("id,x,y,label\n" + "\n".join(rows) + "\n")
+    (folder / "ml.yaml").write_text(MODEL.replace("PORT", str(port)))
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "tests" / "test_rows.py").write_text("def test_one():\n    assert True\n")
+    (folder / ".gitignore").write_text(".mlci/\n__pycache__/\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "-A")
+    git(folder, "commit", "--quiet", "-m", "first")
+    return folder
+
+
+@pytest.fixture
+def build(rig: list[str], tmp_path: Path, repository: Path, port: int) -> Iterator[Callable[[str], Build]]:
+    made: list[Build] = []
+
+    def make(script: str) -> Build:
+        made.append(Build(rig, tmp_path / f"build {len(made) + 1}", repository, script))
+        return made[-1]
+
+    yield make
+    for one in made:
+        (one.home / "open").touch()
+        if one.process is not None and one.process.poll() is None:
+            one.kill()
+        for workspace in one.home.glob("agents/*/work space"):
+            with contextlib.suppress(OSError):
+                subprocess.run(
+                    [sys.executable, "-P", "-m", "stages", "stop", "-C", workspace],
+                    env={**one.environment, "PYTHONPATH": str(ROOT)},
+                    cwd=ROOT,
+                    capture_output=True,
+                    check=False,
+                    timeout=60,
+                )
+
+
+PIPELINE = """\
+@Library('mlci') _
+mlPipeline(first: true, environments: ['local'], approval: [before: ['local']], agents: [deploy: 'other'])
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The stages as they are now: these tests are about the Pipeline, not about a pyz that was not rebuilt."""
+    from tools import build_pyz
+
+    pyz = ROOT / "resources" / "mlci" / "mlci.pyz"
+    if build_pyz.main(["--check"]) != 0:
+        kept = tmp_path_factory.mktemp("kept")
+        names = [name for name in ("mlci.pyz", "mlci.pyz.sha256") if (pyz.parent / name).exists()]
+        for name in names:
+            shutil.copy(pyz.parent / name, kept)
+        build_pyz.main([])
+        yield
+        for name in names:
+            shutil.copy(kept / name, pyz.parent)
+    else:
+        yield
+
+
+def test_killed_while_training_and_while_approval_waits(build, port: int) -> None:
+    one = build(PIPELINE)
+    one.start()
+    one.wait_for((one.home / "training").exists)
+    one.kill()
+    (one.home / "open").touch()  # training goes on without the engine, and ends before the engine is back
+    one.start("resume")
+    one.wait_for((one.home / "input.waiting").exists)
+    one.kill()
+    one.approve("alice")
+    one.start("resume")
+    result = one.end()
+    assert result["result"] == "SUCCESS", one.log()
+    stages = [name for name, following in zip(one.stages(), [*one.stages()[1:], ""], strict=True) if name != following]
+    assert stages == ["Check", "Prepare", "Train", "Test", "Validate", "Approve local", "Deploy local"]
+    assert one.log().count("train    done") == 1, "training was not begun again"
+    assert "approved by alice" in result["description"]
+    assert ask(port, {"x": 5, "y": 5})["predictions"] == [True]
+    archived = {
+        str(path.relative_to(one.home / "artifacts")) for path in (one.home / "artifacts").rglob("*") if path.is_file()
+    }
+    assert {".mlci/train/signature.json", ".mlci/validate/gate.json"} <= archived
+    assert not any(name.endswith(".parquet") for name in archived), "data do not leave the agent"
+
+
+def test_the_example_up_to_a_service_that_answers(build, port: int) -> None:
+    script = (ROOT / "Jenkinsfile.example").read_text()
+    one = build(script)
+    one.environment["MLCI_FIRST"] = "1"
+    (one.home / "open").touch()
+    one.start()
+    one.wait_for((one.home / "input.waiting").exists)
+    one.approve()
+    assert one.end()["result"] == "SUCCESS", one.log()
+    assert ask(port, {"x": -5, "y": -5})["predictions"] == [False]
+
+
+def test_a_refused_model_ends_the_build_and_deploys_nothing(build, repository: Path, port: int) -> None:
+    text = (repository / "ml.yaml").read_text()
+    (repository / "ml.yaml").write_text(text.replace("min: 0.8", "max: 0.1"))
+    git(repository, "commit", "--quiet", "-am", "no model is this bad")
+    one = build(PIPELINE)
+    (one.home / "open").touch()
+    one.start()
+    result = one.end()
+    assert result["result"] == "FAILURE"
+    assert "mlci validate: exit 4" in result["error"]
+    assert one.stages()[-1] == "Validate"
+    with pytest.raises(OSError, match="refused"):
+        ask(port, {"x": 1, "y": 1})
+
+
+def test_secrets_stay_out_of_log_and_files(build) -> None:
+    one = build(
+        "mlPipeline(first: true, environments: [], credentials: "
+        "[prepare: [[id: 'db', kind: 'username_password', user: 'DB_USER', password: 'DB_PASSWORD']]])"
+    )
+    (one.home / "credentials.json").write_text('{"db": {"user": "reader", "secret": "canary-4711"}}')
+    (one.home / "open").touch()
+    one.start()
+    assert one.end()["result"] == "SUCCESS", one.log()
+    found = [
+        str(path)
+        for path in one.home.rglob("*")
+        if path.is_file() and path.name not in ("credentials.json", "program") and b"canary-4711" in path.read_bytes()
+    ]
+    assert found == []
+
+
+SCRIPT = (ROOT / "src" / "mlci" / "Agent.groovy").read_text().split("SCRIPT = '''\\\n", 1)[1].split("'''", 1)[0]
+
+
+@pytest.mark.parametrize(("given", "named"), [("", "python3"), ("python3.99", "python3.99")])
+def test_an_agent_without_python_says_so(given: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "rm").symlink_to(shutil.which("rm") or "/bin/rm")
+    lines = "\n".join(line.removeprefix(" " * 8) for line in SCRIPT.splitlines())
+    environment = {
+        "PATH": str(tmp_path),
+        "MLCI_PYZ": "x",
+        "MLCI_ANSWER": str(tmp_path / "answer"),
+        "MLCI_PYTHON": given,
+    }
+    done = subprocess.run(["/bin/sh", "-c", lines], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[0] == f"error DEP_PYTHON: this agent has no {named}"
