@@ -79,7 +79,7 @@ def compare(
         below, above = (_skewed(quantile, s, n) for s in (skewness, -skewness))
         method = "t with skewness"
     if plain == "roc_auc" and found.influence is not None:
-        spread, method = _hypothetical(truth, candidate, champion, name), "score of areas"
+        spread, method = _hypothetical(found, truth), "score of areas"
     lower = _end(lambda delta: value - delta - below * spread(delta), value, -2.0, found.error)
     upper = _end(lambda delta: delta - value - above * spread(delta), value, 2.0, found.error)
     if replicates is not None:
@@ -140,13 +140,9 @@ def detectable_accuracy(discordant_rows: int, n: int) -> float:
 # ---- ROC AUC -----------------------------------------------------------------------------------------------------
 
 
-def _hypothetical(truth: Truth, candidate: Answer, champion: Answer, name: str) -> Callable[[float], float]:
+def _hypothetical(found: uncertainty.Estimate, truth: Truth) -> Callable[[float], float]:
     """Standard error of the difference of two areas if it were `delta`, never less than the sample's own."""
-    ours, theirs = (uncertainty.influence(name, truth, one) for one in (candidate, champion))
-    assert ours is not None
-    assert theirs is not None
-    metric = metrics.get(name)
-    areas = metric(truth, candidate), metric(truth, champion)
+    (ours, theirs), areas = found.parts, found.values
     n, middle = len(ours), sum(areas) / 2
     few = int(min((truth.codes == truth.positive_index).sum(), (truth.codes != truth.positive_index).sum()))
     own, both, other = (float(x @ y) / (n - 1) / n for x, y in ((ours, ours), (ours, theirs), (theirs, theirs)))

@@ -27,12 +27,18 @@ _GROUPS = 50
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error; `freedom`: degrees of freedom behind it; `influence`: per row, where known."""
+    """A value with its standard error.
+
+    `freedom`: degrees of freedom behind it. `influence`: per row, where known. `values`, `parts`: the metric of each
+    answer, and its own influence.
+    """
 
     value: float
     error: float
     freedom: float
     influence: np.ndarray | None = None
+    values: tuple[float, ...] = ()
+    parts: tuple[np.ndarray, ...] = ()
 
     def interval(self, two_sided: bool = True) -> tuple[float, float]:
         """95 % interval (two-sided), or the two one-sided 95 % bounds."""
@@ -52,11 +58,10 @@ def estimate(name: str, truth: Truth, answer: Answer, baseline: Answer | None = 
     n = len(truth.values)
     if n < 2 or not math.isfinite(value):
         return Estimate(value, math.nan, max(n - 1, 1))
-    parts = [influence(name, truth, one) for one in answers]
-    if all(part is not None for part in parts):
-        each = parts[0] if baseline is None else parts[0] - parts[1]  # type: ignore[operator]
-        assert each is not None
-        return Estimate(value, _error_of_mean(each), _freedom(truth), each)
+    parts = tuple(part for one in answers if (part := influence(name, truth, one)) is not None)
+    if len(parts) == len(answers):
+        each = parts[0] if baseline is None else parts[0] - parts[1]
+        return Estimate(value, _error_of_mean(each), _freedom(truth), each, tuple(values), parts)
     return _jackknife(lambda rows: [metric(truth.take(rows), one.take(rows)) for one in answers], value, n)
 
 
