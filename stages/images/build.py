@@ -120,7 +120,7 @@ def _built(client: DockerClient, order: Order, kept: Found | None) -> Found:
     if not _has(client, RUNTIME, tag) and not _pulled_runtime(client, order, tag):
         if not _has(client, DEPENDENCIES, needed):
             _build_dependencies(client, order.base, requirements, needed)
-        files = {f"runtime/{name}": content for name, content in runtime_files().items()}
+        files = {f"{context.ROOT}{dockerfile.RUNTIME}/{name}": content for name, content in runtime_files().items()}
         text = dockerfile.runtime(f"{DEPENDENCIES}:{needed}")
         run(client, text, files, f"{RUNTIME}:{tag}")
     told = labels.of_model(order.name, order.digest, order.folder, order.base, digest_of(base))
@@ -201,12 +201,14 @@ def _model_files(order: Order) -> dict[str, Path | bytes]:
     onnx = by_onnx(folder)
     models = ["model.onnx"] if onnx else ["model.skops", "model.joblib"]
     found: dict[str, Path | bytes] = {
-        f"model/{name}": folder / name for name in (*models, *_DESCRIBING) if (folder / name).is_file()
+        f"{context.ROOT}{dockerfile.MODEL}/{name}": folder / name
+        for name in (*models, *_DESCRIBING)
+        if (folder / name).is_file()
     }
     if order.code is not None and not onnx:
         for path in sorted(order.code.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
-                found[f"model/code/{path.relative_to(order.code).as_posix()}"] = path
+                found[f"{context.ROOT}{dockerfile.MODEL}/code/{path.relative_to(order.code).as_posix()}"] = path
     return found
 
 

@@ -14,6 +14,11 @@ _MOMENT = 315_532_800
 #: Contexts beyond this size are packed on disk, in bytes.
 _IN_MEMORY = 64 * 2**20
 
+#: Folder of a context that is copied to `/` whole: folders then have our times in the layer, not those of the build.
+ROOT = "root"
+#: Folders of the base image on the way, which keep their mode.
+_SYSTEM = (ROOT, f"{ROOT}/opt")
+
 
 def archive(files: Mapping[str, Path | bytes]) -> IO[bytes]:
     """A tar of `files` (name → file or content): sorted, owned by root and group 0, which may write what it owns.
@@ -27,7 +32,7 @@ def archive(files: Mapping[str, Path | bytes]) -> IO[bytes]:
     packed = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  the caller closes it
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for folder in _folders(files):
-            archive.addfile(_entry(folder, tarfile.DIRTYPE, 0o775))
+            archive.addfile(_entry(folder, tarfile.DIRTYPE, 0o755 if folder in _SYSTEM else 0o775))
         for name in sorted(files):
             content = files[name]
             entry = _entry(name, tarfile.REGTYPE, 0o664)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from stages.images.context import ROOT
 from stages.images.probe import PORT
 
 #: Where things stand inside.
@@ -75,7 +76,7 @@ def runtime(dependencies: str) -> str:
         [
             f"FROM {dependencies}",
             "USER 0",
-            f"COPY runtime {RUNTIME}",
+            f"COPY {ROOT} /",
             f"ENV PYTHONUSERBASE={LIBRARIES} PYTHONPATH={RUNTIME} HOME=/tmp",
             "ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
             (
@@ -97,7 +98,7 @@ def model(runtime: str, labels: Mapping[str, str], digest: str) -> str:
     return _text(
         [
             f"FROM {runtime}",
-            f"COPY model {MODEL}",
+            f"COPY {ROOT} /",
             "LABEL " + " \\\n ".join(f"{name}={_quoted(value)}" for name, value in sorted(labels.items())),
             f"CMD {json.dumps(['--version', digest])}",
         ]

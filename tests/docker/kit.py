@@ -17,7 +17,7 @@ from typing import Any
 import docker
 
 from stages import images
-from stages.images import labels
+from stages.images import dockerfile, labels
 from stages.project import Project
 from stages.records import result
 from stages.store import model_digest
@@ -26,6 +26,8 @@ from stages.targets.client import Client
 from stages.targets.environment import Environment
 from tests.docker import parts
 from tests.stages import modelkit
+
+PROBE = dockerfile.PROBE
 
 ROW = {"size": 90.5, "kind": "house", "rooms": 3}
 BODY = json.dumps({"rows": [ROW]}).encode()
