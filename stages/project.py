@@ -109,7 +109,7 @@ class Project:
                 f"{name}: importing it needs {error.name!r}, which is not installed",
                 "add it to the repository's requirements.txt and install that",
             ) from error
-        except Exception as error:  # the user's module may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # the user's module may raise anything while it is imported
             raise ConfigError(
                 "CFG_IMPORT",
                 f"{name}: importing it failed{self.where(error)}: {type(error).__name__}: {error}",

@@ -38,6 +38,14 @@ def check(project: Project) -> Answer:
     notes = []
     if not project.config.validation.metrics:
         notes.append("validate.metrics is empty: the gate approves nothing until it says what a good model is")
+    source = project.config.data.source
+    if (
+        isinstance(source, str)
+        and ":" not in source
+        and not list(project.root.glob(source))
+        and not project.path(source).exists()
+    ):
+        notes.append(f"data.source is not here: {project.loaded.document.data['data']['source']}")
     if not project.config.deploy:
         notes.append("deploy is empty: mlci run ends after validate")
     return Answer([*lines, *(f"  note: {note}" for note in notes)], {"config": name, "valid": True, "notes": notes})

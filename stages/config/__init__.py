@@ -10,7 +10,7 @@ from typing import Any
 
 from stages.config import later, problems, rules
 from stages.config.schema import Config
-from stages.config.yamlfile import Document, assign, read, substitute, without_secrets
+from stages.config.yamlfile import Document, assign, for_keys, read, substitute
 from stages.errors import ConfigError
 
 #: Where models are kept unless `store` or MLCI_STORE says otherwise.
@@ -43,7 +43,8 @@ class Loaded:
         return {name: self.document.data[name] for name in sections if name in self.document.data}
 
     def keyed(self, *sections: str) -> dict[str, Any]:
-        """Top-level sections after replacement and without secrets, for cache keys."""
+        """Top-level sections for cache keys, which are recorded: a replaced value stands there by its digest
+        alone."""
         return {name: self.values[name] for name in sections if name in self.values}
 
 
@@ -69,4 +70,4 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
     errors += rules.check(document, typed) + later.refuse(document, typed)
     if config is None or errors:
         raise ConfigError.group(sorted({e.what: e for e in errors}.values(), key=lambda e: problems.line_of(e.what)))
-    return Loaded(config, document, without_secrets(document.data, typed), path)
+    return Loaded(config, document, for_keys(document.data, typed), path)

@@ -38,10 +38,25 @@ def build(model: type[ModelT], document: Document, data: Any) -> tuple[ModelT | 
         return model.model_validate(typed(data, model)), []
     except pydantic.ValidationError as error:
         seen: dict[str, ConfigError] = {}
-        for problem in error.errors(include_url=False):
+        for problem in _merged(error.errors(include_url=False), data):
             translated = _translate(problem, document, data, model)
             seen.setdefault(translated.what, translated)
         return None, sorted(seen.values(), key=lambda e: line_of(e.what))
+
+
+def _merged(problems: list[Any], data: Any) -> list[Any]:
+    """One problem a place: the alternatives of a union, of which none fits, are said together."""
+    places: dict[KeyPath, list[Any]] = {}
+    for problem in problems:
+        places.setdefault(_real_path(tuple(problem["loc"]), data), []).append(problem)
+    merged = []
+    for found in places.values():
+        kinds = [_EXPECTED[problem["type"]] for problem in found if problem["type"] in _EXPECTED]
+        if len(kinds) > 1 and len(kinds) == len(found):
+            merged.append({**found[0], "type": "mlci_union", "ctx": {"expected": " or ".join(dict.fromkeys(kinds))}})
+        else:
+            merged += found
+    return merged
 
 
 def line_of(what: str) -> tuple[int, str]:
@@ -155,7 +170,15 @@ def _translate(problem: Any, document: Document, data: Any, model: type[BaseMode
     if kind == "extra_forbidden":
         names = [n for m in _models_at(model, path[:-1]) for n in (i.alias or n for n, i in m.model_fields.items())]
         return ConfigError("CFG_UNKNOWN_KEY", f"{where}: unknown key {key!r}", nearest(key, list(dict.fromkeys(names))))
-    shown = "" if SECRET_KEYS & set(map(str, path)) else f", got {_short(_raw(document.data, path))}"
+    raw = _raw(document.data, path)
+    shown = "" if SECRET_KEYS & set(map(str, path)) else f", got {_short(raw)}"
+    mend = f"set {raw[2:-1].split(':-')[0]} to what is expected" if _is_reference(raw) else "correct the value"
+    if kind == "mlci_union":
+        return ConfigError("CFG_VALUE", f"{where}: expected {context['expected']}{shown}", mend)
+    if kind == "string_pattern_mismatch" and "a-z0-9-" in str(context.get("pattern")):
+        expected = "lower-case letters, digits and dashes, beginning with a letter"
+        shown = f", got {key!r}" if problem["loc"][-1] == "[key]" else shown
+        return ConfigError("CFG_VALUE", f"{where}: expected {expected}{shown}", mend)
     if kind == "literal_error":
         choices = context.get("expected", "")
         return ConfigError("CFG_VALUE", f"{where}: expected {choices}{shown}", "use one of these")
@@ -168,9 +191,13 @@ def _translate(problem: Any, document: Document, data: Any, model: type[BaseMode
             context.get("todo", "correct the value"),
         )
     if kind in _EXPECTED:
-        return ConfigError("CFG_VALUE", f"{where}: expected {_EXPECTED[kind]}{shown}", "correct the value")
+        return ConfigError("CFG_VALUE", f"{where}: expected {_EXPECTED[kind]}{shown}", mend)
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return ConfigError("CFG_VALUE", f"{where}: {message}{shown}", "correct the value")
+    return ConfigError("CFG_VALUE", f"{where}: {message}{shown}", mend)
+
+
+def _is_reference(raw: Any) -> bool:
+    return isinstance(raw, str) and raw.startswith("${") and raw.endswith("}")
 
 
 def _raw(data: Any, path: KeyPath) -> Any:

@@ -19,7 +19,7 @@ def check(document: Document, data: Any) -> list[ConfigError]:
     """Everything in `data` (after substitution) that contradicts itself."""
     if not isinstance(data, dict):
         return []
-    found = [*_columns_exist(data), *_target(data), *_split(data), *_model(data), *_gate(data)]
+    found = [*_columns_exist(data), *_target(data), *_split(data), *_model(data), *_gate(data), *_ports(data)]
     return [ConfigError("CFG_VALUE", f"{document.where(path)}: {what}", todo) for path, what, todo in found]
 
 
@@ -167,3 +167,12 @@ def _gate(data: dict[str, Any]) -> Iterator[_Problem]:
             f"no environment is called {champion!r}",
             nearest(champion, [str(k) for k in deploy]),
         )
+
+
+def _ports(data: dict[str, Any]) -> Iterator[_Problem]:
+    taken: dict[Any, str] = {}
+    for name, target in _mapping(data, "deploy").items():
+        place = (_mapping(target).get("host", "127.0.0.1"), _mapping(target).get("port"))
+        if place[1] is not None and place in taken:
+            yield ("deploy", name, "port"), f"port {place[1]} is that of {taken[place]} too", "give each its own port"
+        taken.setdefault(place, name)

@@ -6,6 +6,7 @@ PyYAML parses; the types are resolved here, because YAML 1.1 turns ``NO`` into f
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -270,7 +271,8 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
     Keys are left alone; ``$${`` gives a literal ``${``; what replaced a reference is not searched again.
 
     Raises:
-        ConfigError: CFG_ENV_UNSET, one for every variable that is not set and has no default.
+        ConfigError: CFG_ENV_UNSET, one for every variable that is not set and has no default; CFG_REFERENCE for what
+            begins like a reference and is none.
     """
     problems: list[ConfigError] = []
 
@@ -299,6 +301,10 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
             )
             return ""
 
+        if "${" in _REFERENCE.sub("", value):
+            what = f"{document.where(path)}: {value!r} holds a broken reference"
+            todo = "write ${NAME} or ${NAME:-default}; $${ stands for a literal ${"
+            problems.append(ConfigError("CFG_REFERENCE", what, todo))
         whole = _REFERENCE.fullmatch(value)
         replaced = _REFERENCE.sub(one, value)
         return Untyped(replaced) if isinstance(value, Untyped) or (whole and whole.group(1)) else replaced
@@ -309,14 +315,21 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
     return data
 
 
-def without_secrets(raw: Any, replaced: Any, key: str | int = "") -> Any:
-    """`replaced`, with the text before replacement (`raw`) wherever a key of `SECRET_KEYS` holds the value."""
+def for_keys(raw: Any, replaced: Any, key: str | int = "") -> Any:
+    """`replaced` as a cache key may hold it, since keys are recorded.
+
+    A value that a variable replaced in stands there by its text before replacement and a digest of what it became;
+    where
+    a key of `SECRET_KEYS` holds it, by its text alone.
+    """
     if isinstance(key, str) and key in SECRET_KEYS:
         return raw
     if isinstance(raw, dict) and isinstance(replaced, dict):
-        return {name: without_secrets(raw.get(name), value, name) for name, value in replaced.items()}
+        return {name: for_keys(raw.get(name), value, name) for name, value in replaced.items()}
     if isinstance(raw, list) and isinstance(replaced, list):
-        return [without_secrets(a, b) for a, b in zip(raw, replaced, strict=True)]
+        return [for_keys(a, b) for a, b in zip(raw, replaced, strict=True)]
+    if isinstance(raw, str) and _REFERENCE.search(raw):
+        return f"{raw} = sha256:{hashlib.sha256(repr(replaced).encode()).hexdigest()}"
     return replaced
 
 

@@ -118,7 +118,11 @@ def _checked(names: list[str], shown_name: str, options: ReadOptions) -> list[st
 
 
 def _encoding(name: str, options: ReadOptions, error: Exception) -> DataError:
-    place = f" at byte {error.start:,} of a block" if isinstance(error, UnicodeDecodeError) else ""
+    place = ""
+    if isinstance(error, UnicodeDecodeError):
+        around = bytes(error.object[max(0, error.start - 20) : error.start]).decode(options.encoding, "replace")
+        before = around.splitlines()[-1] if around.splitlines() else ""
+        place = f": the byte 0x{error.object[error.start]:02x} stands after {before!r}"
     return DataError(
         "DAT_ENCODING",
         f"{name}: is not {options.encoding} text{place}",

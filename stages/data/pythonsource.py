@@ -34,7 +34,7 @@ def _tables(project: Project, name: str) -> Iterator[pa.Table]:
     function = project.function(name)
     try:
         found = function()
-        for frame in [found] if isinstance(found, pd.DataFrame) else iter(found):
+        for frame in found if isinstance(found, Iterator) else [found]:
             yield _table(frame, name)
     except MlciError:
         raise

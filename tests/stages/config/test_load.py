@@ -67,7 +67,7 @@ def test_errors_of_all_kinds_come_at_once_in_the_order_of_lines(tmp_path):
         ("validate: {metrics: {roc_auc: {mim: 1}}}", "validate.metrics.roc_auc.mim", "did you mean 'min'?"),
         ("deploy: {a: {target: process, port: 1, prot: 2}}", "deploy.a.prot", "did you mean 'port'?"),
         ("deploy: {a: {target: process}}", "deploy.a", "port"),
-        ("deploy: {A: {target: process, port: 1}}", "deploy.A", "match"),
+        ("deploy: {A: {target: process, port: 1}}", "deploy.A", "got 'A'"),
         ("deploy: {a: {target: process, port: 70000}}", "deploy.a.port", "65535"),
         ("validate: {metrics: {roc_auc: {min: .nan}}}", "validate.metrics.roc_auc.min", "finite"),
         ("validate: {metrics: {roc_auc: {min: 2, max: 1}}}", "validate.metrics.roc_auc", "greater"),
@@ -116,7 +116,7 @@ def test_a_variable_takes_the_type_of_its_key(tmp_path):
     assert loaded.config.data.max_bad_fraction == 0.5
     assert loaded.config.data.source == "true"
     assert loaded.recorded("data")["data"]["source"] == "${SOURCE}"
-    assert loaded.keyed("data")["data"]["max_bad_fraction"] == 0.5
+    assert loaded.keyed("data")["data"]["max_bad_fraction"].startswith("${FRACTION} = sha256:")
 
 
 def test_a_secret_never_reaches_records_keys_or_messages(tmp_path):
@@ -146,3 +146,21 @@ def test_a_file_that_is_not_there_or_empty(tmp_path):
     (tmp_path / "ml.yaml").write_bytes(b"name: \xff\n")
     with pytest.raises(ConfigError, match="UTF-8"):
         config.load(tmp_path / "ml.yaml")
+
+
+def test_one_cell_gives_one_error(tmp_path):
+    found = problems(
+        tmp_path, VALID.replace("carrier: {type: category}", "carrier: {type: category, values: [a, null]}")
+    )
+    assert len(found) == 1
+    assert "expected text or true or false" in found[0][1]
+
+
+def test_a_variable_of_the_wrong_type_is_named(tmp_path):
+    found = problems(tmp_path, VALID.replace("LogisticRegression}", 'LogisticRegression, seed: "${SEED}"}'), SEED="abc")
+    assert found[0][2] == "set SEED to what is expected"
+
+
+def test_two_environments_on_one_port(tmp_path):
+    found = problems(tmp_path, VALID, "deploy: {a: {target: process, port: 8000}, b: {target: process, port: 8000}}")
+    assert "port 8000 is that of a too" in found[0][1]

@@ -116,8 +116,20 @@ def test_set_refuses_what_it_cannot_place(assignment):
         yamlfile.assign(yamlfile.parse("a: 1\nc: [1]\n", "t"), [assignment])
 
 
-def test_secrets_keep_the_text_before_replacement():
-    raw = {"url": "${U}", "data": {"password": "${P}", "source": "${S}"}, "list": [{"token": "${T}"}]}
-    full = {"url": "u", "data": {"password": "p", "source": "s"}, "list": [{"token": "t"}]}
-    kept = yamlfile.without_secrets(raw, full)
-    assert kept == {"url": "${U}", "data": {"password": "${P}", "source": "s"}, "list": [{"token": "${T}"}]}
+def test_keys_hold_a_replaced_value_by_its_digest_and_a_secret_by_its_text():
+    raw = {"url": "${U}", "data": {"password": "${P}", "source": "${S}"}, "list": [{"token": "${T}"}], "n": 1}
+    full = {"url": "u", "data": {"password": "p", "source": "s"}, "list": [{"token": "t"}], "n": 1}
+    kept = yamlfile.for_keys(raw, full)
+    assert kept["url"] == "${U}"
+    assert kept["data"]["password"] == "${P}"
+    assert kept["list"] == [{"token": "${T}"}]
+    assert kept["n"] == 1
+    assert kept["data"]["source"].startswith("${S} = sha256:")
+    other = yamlfile.for_keys(raw, {**full, "data": {"password": "p", "source": "S"}})
+    assert other["data"]["source"] != kept["data"]["source"]
+
+
+@pytest.mark.parametrize("text", ["${A", "x${A:default}y", "${1A}", "${}"])
+def test_a_broken_reference_is_refused(text):
+    with pytest.raises(ConfigError, match="CFG_REFERENCE"):
+        yamlfile.substitute(yamlfile.Document("t", {"a": text}), {"A": "1"})
