@@ -37,6 +37,7 @@ def score(
     output: Path | None,
     read: ReadOptions,
     advance: Callable[[float, str], None] = lambda amount, note: None,
+    reject: Callable[[int, str], None] = lambda row, error: None,
 ) -> Scored:
     """Predict every row of a CSV, Parquet or JSON lines file into `output`, or as CSV on standard output.
 
@@ -57,6 +58,9 @@ def score(
             if writer is None:
                 writer = _WRITERS[suffix](stream, table.schema)
             writer.write(table)
+            for row, error in zip(part.numbers.tolist(), table["error"].to_pylist(), strict=True):
+                if error is not None:
+                    reject(row, error)
             rows += table.num_rows
             refused += table.num_rows - table["error"].null_count
             advance(table.num_rows, f"{refused} refused")
@@ -95,7 +99,7 @@ def _answered(predictor: Predictor, part: Rows) -> pa.Table:
     found, good = _predicted(predictor, part.table, good, errors)
     classes = predictor.signature.get("classes")
     columns = {"prediction": _spread(found.predictions, good, len(errors), _type_of(classes))}
-    if classes is not None and (found.probabilities is not None or _gives_probabilities(predictor)):
+    if classes is not None and (found.probabilities is not None or predictor.gives_probabilities):
         chances = found.probabilities or []
         for name in map(canonical, classes):
             values = [row[name] for row in chances]
@@ -118,12 +122,6 @@ def _predicted(
             left = set(refused.rows)
             good = [row for i, row in enumerate(good) if i not in left]
     return Answers([], None), good
-
-
-def _gives_probabilities(predictor: Predictor) -> bool:
-    from stages.model.answers import gives_probabilities
-
-    return gives_probabilities(predictor.pipeline.steps[-1][1])
 
 
 def _type_of(classes: list[Any] | None) -> pa.DataType:

@@ -72,6 +72,11 @@ class OnnxPredictor(Predictor):
             raise ArtefactError("MOD_RECORD", "model.onnx does not match the digest in signature.json", _AGAIN)
         return cls(content, signature, levels_of(folder))
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether answers have probabilities."""
+        return self._classes is not None and self._output != "label"
+
     def predict(self, columns: Columns) -> Answers:
         """Answer decoded rows.
 

@@ -66,6 +66,13 @@ class Predictor:
 
         return cls(persistence.load(folder, signature), signature, levels_of(folder))
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether answers have probabilities."""
+        from stages.model.answers import gives_probabilities
+
+        return self.signature.get("classes") is not None and gives_probabilities(self.pipeline.steps[-1][1])
+
     def decode(self, rows: Sequence[Any]) -> Decoded:
         """Check the rows of a request."""
         return self.decoder.decode(rows)
