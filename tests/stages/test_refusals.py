@@ -61,6 +61,8 @@ CASES = {
     "a misspelt function": ([TRANSFORM, mine("def ff(x): return x\n")], ["check"], 2, "CFG_IMPORT", "ff"),
     "a module with a syntax error": ([TRANSFORM, mine("def f(:\n")], ["check"], 2, "CFG_IMPORT", "correct"),
     "a module that needs another": ([TRANSFORM, mine("import nosuchmodule\n")], ["check"], 2, "CFG_IMPORT", "requirements"),
+    "a module that exits when imported": ([TRANSFORM, mine("raise SystemExit(0)\n")], ["prepare"], 2, "CFG_IMPORT", "SystemExit"),
+    "a broken reference": ([edit("store: store", "store: '${HOME'")], ["check"], 2, "CFG_REFERENCE", "${NAME}"),
     "a module called stages": ([lambda r: r.write("stages.py", "")], ["check"], 2, "CFG_SHADOWED", "rename"),
     "a test folder that is not there": ([edit("store:", "test: {unit: tests/unit}\nstore:")], ["check"], 2, "CFG_TEST_FOLDER", "make it"),
     "a requirements file that is not there": ([edit("store:", "environment: {requirements: r.txt}\nstore:")], ["check"], 2, "CFG_FILE", "r.txt"),
