@@ -64,6 +64,7 @@ def convert(
     output = answer(graph, pipeline.steps[-1][1], as_matrix(graph, state), classes)
     if not graph.columns:
         raise NotConvertible("the model looks at no column")
+    graph.arrange()
     about = {
         "version": 1,
         "columns": graph.columns,

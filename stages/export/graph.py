@@ -81,9 +81,25 @@ class Graph:
 
     def select(self, indices: Sequence[int]) -> str:
         """Some columns of the input matrix, as a tensor (rows, len(indices)) of float64."""
-        name = self.node("Gather", ROWS, self.constant(indices, np.int64), axis=1)
+        name = self.node("Gather", ROWS, "", axis=1)  # which ones is filled in by `arrange`
         self._selections[name] = tuple(indices)
         return name
+
+    def arrange(self) -> None:
+        """Put the columns of the input in the order in which the estimator takes them, if it takes each once: the
+        selection is then the input itself, and every request runs one node less. Comes after the last `select`."""
+        everything = tuple(range(len(self.columns)))
+        whole = (chosen for chosen in self._selections.values() if tuple(sorted(chosen)) == everything)
+        order = next(whole, everything)
+        self.columns = [self.columns[old] for old in order]
+        place = {old: new for new, old in enumerate(order)}
+        moved = {name: tuple(place[old] for old in chosen) for name, chosen in self._selections.items()}
+        same = {name: ROWS for name, chosen in moved.items() if chosen == everything}
+        for node in self._nodes:
+            _rename(node, same)
+            chosen = moved.get(node.output[0])
+            if chosen is not None:
+                node.input[1] = self.constant(chosen, np.int64)
 
     def use(self, domain: str, version: int | None = None) -> None:
         """Ask for at least `version` of an operator set other than ONNX's own."""
@@ -114,7 +130,6 @@ class Graph:
     def serialise(self, answer: str, dtype: Any, shape: Sequence[int], metadata: dict[str, str]) -> bytes:
         """The model whose answer is the tensor `answer`. The graph is empty after it."""
         self._nodes.append(helper.make_node("Identity", [answer], [ANSWER]))
-        self._drop_whole_selections()
         nodes = _reached(self._nodes, ANSWER)
         used = {name for node in nodes for name in _taken(node)}
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -132,14 +147,6 @@ class Graph:
         for key, value in sorted(metadata.items()):
             model.metadata_props.add(key=key, value=value)
         return bytes(model.SerializeToString(deterministic=True))
-
-    def _drop_whole_selections(self) -> None:
-        """Selections of all columns in order are the input itself: one node less to run for each request."""
-        everything = tuple(range(len(self.columns)))
-        same = {name: ROWS for name, indices in self._selections.items() if indices == everything}
-        if same:
-            for node in self._nodes:
-                _rename(node, same)
 
     def _name(self, prefix: str) -> str:
         self._count += 1
