@@ -107,9 +107,10 @@ def _judged(project: Project, first: bool, out: Path) -> tuple[list[Outcome], Ev
 
 def _report(project: Project, gate: dict[str, Any], outcomes: list[Outcome], seen: Evidence, out: Path) -> None:
     from stages.gate import incumbent, report
+    from stages.gate.whose import environment
     from stages.targets.environment import store_of
 
-    env = incumbent.environment(project.config)
+    env = environment(project.config)
     facts = report.Facts(
         name=project.config.name,
         signature=seen.signature,
@@ -171,12 +172,11 @@ def _comparable(project: Project, seen: Evidence) -> list[str]:
 
 def _champion_digest(project: Project) -> str | None:
     """The model that the candidate is compared with; None where nothing asks for one, or there is none yet."""
-    settings = project.config.validation
-    if settings.drift is None and all(bound.margin is None for bound in settings.metrics.values()):
-        return None
-    from stages.gate.incumbent import environment
+    from stages.gate.whose import environment, needed
     from stages.targets.environment import store_of
 
+    if not needed(project.config):
+        return None
     env = environment(project.config)
     alias = None if env is None else store_of(project).alias(project.config.name, env)
     return None if alias is None else alias.digest
@@ -187,6 +187,7 @@ def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outco
     import numpy as np
 
     from stages.gate import champion, incumbent
+    from stages.gate.whose import environment
     from stages.targets.environment import store_of
 
     names = project.config.validation.metrics
@@ -194,7 +195,7 @@ def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outco
     margins = {name: margin for name, margin in margins.items() if name in _comparable(project, seen)}
     if not margins:
         return [], None
-    env = incumbent.environment(project.config)
+    env = environment(project.config)
     found = incumbent.find(store_of(project), project.config.name, env)
     if found is None:
         where = f"{env} has no model yet" if env else "no environment is configured"
@@ -243,12 +244,13 @@ def _slices(project: Project, names: list[str], seen: Evidence, rival: Rival | N
 def _drift(project: Project, seen: Evidence) -> list[Outcome]:
     """New rows, those that the champion was not trained on, against the champion's training data."""
     from stages.gate import drift, incumbent, reference
+    from stages.gate.whose import environment
     from stages.targets.environment import store_of
 
     settings = project.config.validation.drift
     if settings is None:
         return []
-    found = incumbent.find(store_of(project), project.config.name, incumbent.environment(project.config))
+    found = incumbent.find(store_of(project), project.config.name, environment(project.config))
     if found is None:
         return [drift.skipped("there is no champion yet, whose training data could be compared with")]
     for name in (reference.FILE, "train.rows.npy"):

@@ -28,7 +28,6 @@ from stages.model.metrics import Answer
 from stages.records.jsonfile import read_json
 
 if TYPE_CHECKING:
-    from stages.config import Config
     from stages.store import Store
 
 
@@ -43,16 +42,6 @@ class Incumbent:
 
 class CannotScore(Exception):
     """The champion cannot be asked about today's rows; the text says why."""
-
-
-def environment(config: Config) -> str | None:
-    """Whose model is compared with: the configured one, else the last container or service environment, else the
-    last."""
-    if config.validation.champion is not None:
-        return config.validation.champion
-    remote = [name for name, target in config.deploy.items() if target.target in ("container", "service")]
-    every = remote or list(config.deploy)
-    return every[-1] if every else None
 
 
 def find(store: Store, name: str, env: str | None) -> Incumbent | None:

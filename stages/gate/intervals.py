@@ -1,8 +1,8 @@
 """The interval of a difference between two models, one-sided at each end, that keeps its promise at every size.
 
 The promise: a candidate that is truly worse by the margin is approved in at most 5 % of gates. The plain percentile
-interval of a bootstrap approves up to 14 % at 200 rows, because a few lucky rows make both the difference and its
-spread look small. Three remedies, each measured in `benchmarks/gate_power.py`:
+interval of a bootstrap approves 8 to 15 % at 200 rows and few discordant ones, because a few lucky rows make both the
+difference and its spread look small. Three remedies, each measured in `benchmarks/gate_power.py`:
 
 - accuracy: the score interval of a paired difference (Tango 1998), whose variance is that of the hypothesis, not of
   the sample;
