@@ -89,7 +89,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     scikit-learn again.
 
     Raises:
-        NotConvertible: it took longer. Whatever `work` raises.
+        NotConvertible: it took longer, or it raised: a model that nobody thought of shall be served by scikit-learn.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -106,6 +106,9 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     if thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_OutOfTime))
         raise NotConvertible(f"the conversion took more than {seconds:g} s")
-    if errors:
+    if errors and isinstance(errors[0], NotConvertible):
         raise errors[0]
+    if errors:
+        line = " ".join(str(errors[0]).split())[:160]
+        raise NotConvertible(f"the conversion failed: {type(errors[0]).__name__}: {line}") from errors[0]
     return results[0]

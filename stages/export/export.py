@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stages.export.graph import NotConvertible
 
 if TYPE_CHECKING:
@@ -95,7 +97,14 @@ def _opened(converted: Converted, signature: Mapping[str, Any]) -> Model:
         raise NotConvertible(f"onnxruntime refuses the model: {' '.join(str(error).split())[:160]}") from error
     classes = None if signature["classes"] is None else tuple(signature["classes"])
     inputs = Inputs(converted.about["columns"], converted.about["refuses_missing"])
-    return Model(lambda matrix: session.run([ANSWER], {ROWS: matrix})[0], inputs, converted.about["output"], classes)
+
+    def run(matrix: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(session.run([ANSWER], {ROWS: matrix})[0])
+        except Exception as error:  # as above
+            raise NotConvertible(f"onnxruntime fails: {' '.join(str(error).split())[:160]}") from error
+
+    return Model(run, inputs, converted.about["output"], classes)
 
 
 def _head(test: Path, columns: list[str]) -> Lists:

@@ -478,3 +478,14 @@ def test_a_conversion_that_does_not_end_is_given_up():
         if thread.name == "export":
             thread.join(5)
     assert ended
+
+
+def test_a_fault_of_the_converter_is_a_refusal_with_its_reason(sides, monkeypatch):
+    from stages.export import estimators
+
+    def fail(*given: object) -> None:
+        raise AttributeError("no attribute _renamed")
+
+    monkeypatch.setitem(estimators._OWN, "LogisticRegression", fail)
+    found = check(sides, LogisticRegression(max_iter=500), "two", REFUSED)
+    assert found.record["reason"] == "the conversion failed: AttributeError: no attribute _renamed"
