@@ -90,8 +90,11 @@ def _work(project: Project, first: bool, out: Path) -> Work:
 def _judged(project: Project, first: bool, out: Path) -> tuple[list[Outcome], Evidence | None]:
     """All outcomes, and what they rest on, if there is anything; leaves in `out` what later data are compared with."""
     from stages.gate import evidence, reference, verdict
-    from stages.model import persistence
+    from stages.model import metrics, persistence
 
+    for name in project.config.validation.metrics:
+        if ":" in name:
+            metrics.register(name, project.function(name))
     prepared, signature = project.folder("prepare"), read_json(project.folder("train") / "signature.json")
     pipeline = persistence.load(project.folder("train"), signature)
     try:

@@ -93,6 +93,8 @@ def _metrics(project: Project) -> None:
         asked["model", "search", "metric"] = config.model.search.metric
     for path, name in asked.items():
         try:
+            if ":" in name:
+                metrics.register(name, project.function(name))
             metrics.check_task(name, config.task)
         except ConfigError as error:
             problems.append(ConfigError(error.code, f"{project.loaded.document.where(path)}: {error.what}", error.todo))

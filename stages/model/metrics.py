@@ -116,12 +116,40 @@ class Metric:
             return float(self.function(truth, answer))
 
 
+def register(name: str, function: Callable[..., float]) -> None:
+    """Make the user's own metric known as `module:function`.
+
+    It is called as scikit-learn's are: `function(y_true, y_pred, sample_weight)`. Its attributes say more, if it has
+    them: `greater_is_better` (default True), `needs_probability` (default False; True: y_pred is the probability of the
+    positive class, or one column for each of several classes).
+    """
+    probability = bool(getattr(function, "needs_probability", False))
+    kinds = frozenset({"binary", "multiclass"}) if probability else frozenset({"binary", "multiclass", "regression"})
+
+    def value(truth: Truth, answer: Answer) -> float:
+        said = answer.labels
+        if probability and answer.probabilities is not None:
+            binary = truth.kind == "binary"
+            said = answer.probabilities[:, truth.positive_index] if binary else answer.probabilities
+        try:
+            return float(function(truth.values, said, sample_weight=truth.weight))
+        except Exception as error:  # the user's function may raise anything
+            what = f"{name} failed: {type(error).__name__}: {error}"
+            raise ConfigError("CFG_METRIC", what, "correct the function") from error
+
+    up = bool(getattr(function, "greater_is_better", True))
+    # Never "label": such metrics are computed from the confusion matrix alone, which a user's function need not be.
+    _OWN[name] = Metric(name, kinds, "probability" if probability else "value", up, value)
+
+
 def get(name: str) -> Metric:
     """The metric of that name.
 
     Raises:
         ConfigError: CFG_METRIC, with the nearest known name.
     """
+    if name in _OWN:
+        return _OWN[name]
     plain = _ALIASES.get(name, name)
     if plain in _METRICS:
         metric = _METRICS[plain]
@@ -321,6 +349,7 @@ def _counts_of_two(function: Callable[[float, float, float, float], float]) -> C
 
 
 _METRICS = _table()
+_OWN: dict[str, Metric] = {}
 
 _ALIASES = {
     "accuracy_score": "accuracy",

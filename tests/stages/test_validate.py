@@ -23,7 +23,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
 from stages.cli import main
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, ConfigError
 from stages.gate.explain import explain
 from stages.model import answers, frames, persistence
 from stages.model.signature import signature as signature_of
@@ -448,6 +448,50 @@ def test_latency_and_size(lay: Callable[..., Laid]) -> None:
     laid.gate("validate: {metrics: {roc_auc: {min: 0.5}}, latency: {p99_ms: 0.0001}, size: {max_mb: 0.0001}}\n")
     rules = by_rule(laid.verdict()[1])
     assert (rules["latency"]["code"], rules["size"]["code"]) == ("GATE_LATENCY", "GATE_SIZE")
+
+
+# ---- metrics of one's own -----------------------------------------------------------------------------------------
+
+OWN = """
+import numpy as np
+
+def cost(y_true, y_pred, sample_weight=None):
+    return float(np.mean(np.where(y_true == y_pred, 0.0, np.where(y_true == "yes", 5.0, 1.0))))
+
+cost.greater_is_better = False
+
+def sharpness(y_true, y_pred, sample_weight=None):
+    return float(np.mean(np.abs(y_pred - 0.5)))
+
+sharpness.needs_probability = True
+
+def broken(y_true, y_pred, sample_weight=None):
+    raise KeyError("price")
+"""
+
+
+def test_a_metric_of_ones_own(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    (laid.root / "measures.py").write_text(OWN)
+    laid.gate('validate: {metrics: {"measures:cost": {max: 1.0}, "measures:sharpness": {min: 0.9}}}\n')
+    done, gate = laid.verdict()
+    cost, sharpness = (by_rule(gate)[f"metric.measures:{name}"] for name in ("cost", "sharpness"))
+    assert (cost["status"], sharpness["status"], done.exit_code) == ("passed", "failed", 4)
+    assert cost["interval"][0] < cost["observed"] < cost["interval"][1]
+    assert by_rule(gate)["baseline.dummy.measures:cost"]["status"] == "passed"
+    assert "measures.py" in done.key["user_files"]
+    (laid.root / "measures.py").write_text(OWN.replace("5.0", "50.0"))
+    assert by_rule(laid.verdict()[1])["metric.measures:cost"]["observed"] > 1
+
+
+def test_a_metric_of_ones_own_that_fails_is_named(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    (laid.root / "measures.py").write_text(OWN)
+    laid.gate('validate: {metrics: {"measures:broken": {max: 1.0}}}\n')
+    with pytest.raises(ConfigError) as raised:
+        validate(laid.project)
+    assert raised.value.code == "CFG_METRIC"
+    assert "KeyError" in raised.value.what
 
 
 # ---- report ------------------------------------------------------------------------------------------------------
