@@ -373,26 +373,32 @@ def show(champions: list[dict[str, Any]], drifted: list[dict[str, Any]], exact: 
     print(
         "Champion comparison. World: strength of the champion / share of positives / correlation of the two models.\n"
     )
-    head = f"{'metric':<20} {'world':<13} {'n':>6} {'margin':>8} {'detect.':>8}  {'approves a drop = margin':<23} {'approves equal':<23} "
-    print(head + f"{'fails equal, margin 0':<23} {'point rule approves drop':<25} MLflow fails equal")
+    titles = (
+        "approves a drop = margin",
+        "approves equal",
+        "fails equal, margin 0",
+        "point rule approves drop",
+        "MLflow fails equal",
+    )
+    keys = ("approve_at_margin", "approve_equal", "fail_equal", "point_approves_at_margin", "mlflow_fails_equal")
+    print(
+        f"{'metric':<20} {'world':<13} {'n':>6} {'margin':>8} {'detect.':>8}  " + " ".join(f"{t:<24}" for t in titles)
+    )
     for one in champions:
-        line = f"{one['metric']:<20} {one['world']:<13} {one['n']:>6} {one['margin']:>8.4f} {one['detectable']:>8.4f}  "
-        line += f"{rate(one['approve_at_margin']):<23} {rate(one['approve_equal']):<23} {rate(one['fail_equal']):<23} "
-        line += f"{rate(one['point_approves_at_margin']):<25} {rate(one['mlflow_fails_equal'])}"
-        print(line + ("" if one["judged"] else "  (inconclusive by rule: fewer than 50 rows of a class)"))
+        start = (
+            f"{one['metric']:<20} {one['world']:<13} {one['n']:>6} {one['margin']:>8.4f} {one['detectable']:>8.4f}  "
+        )
+        note = "" if one["judged"] else "  (inconclusive by rule: fewer than 50 rows of a class)"
+        print(start + " ".join(f"{rate(one[key]):<24}" for key in keys) + note)
     print(f"\nAccuracy, summed over all outcomes instead of simulated: worst level {100 * exact:.2f} % at {where}.")
     print("Point rule: candidate ≥ champion − margin, as with MLflow's or TFX's thresholds. MLflow fails equal: its")
     print("min_absolute_change must be greater than 0, so an equal candidate fails at least half of the time.\n")
     print("Drift, 30 columns: any alarm without drift; and whether 20 % new missing values are seen.\n")
-    print(
-        f"{'reference':>9} {'rows':>7}  {'mlci: alarm':<23} {'sees missing':<23} {'PSI > 0.1: alarm':<23} {'Evidently: any alarm':<23} sees missing"
-    )
+    titles = ("mlci: alarm", "sees missing", "PSI > 0.1: alarm", "Evidently: any alarm", "sees missing")
+    keys = ("alarm", "missing_seen", "psi_alone_alarm", "evidently_alarm", "evidently_missing_seen")
+    print(f"{'reference':>9} {'rows':>7}  " + " ".join(f"{t:<24}" for t in titles))
     for one in drifted:
-        line = f"{one['n']:>9} {one['m']:>7}  {rate(one['alarm']):<23} {rate(one['missing_seen']):<23} "
-        print(
-            line
-            + f"{rate(one['psi_alone_alarm']):<23} {rate(one['evidently_alarm']):<23} {rate(one['evidently_missing_seen'])}"
-        )
+        print(f"{one['n']:>9} {one['m']:>7}  " + " ".join(f"{rate(one[key]):<24}" for key in keys))
 
 
 if __name__ == "__main__":
