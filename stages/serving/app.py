@@ -1,4 +1,4 @@
-"""The ASGI application: eight fixed paths, written against ASGI itself (`docs/decisions/0020-plain-asgi.md`)."""
+"""The ASGI application: a few fixed paths, written against ASGI itself (`docs/decisions/0020-plain-asgi.md`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from stages.serving import page
 from stages.serving.batcher import Batcher, Overloaded
 from stages.serving.decode import Problem, json_type
 from stages.serving.http import Disconnected, Receive, Refused, Response, Scope, Send, answer, header, parse, read_body
@@ -70,6 +71,12 @@ class Service:
         )
         self._openapi = answer(document(predictor.signature, about.version, self.limits, api_key is not None))
         self._model = answer(_described(predictor, about))
+        html = b"text/html; charset=utf-8"
+        self._page = Response(200, page.page(predictor.signature, about.version), html, page.HEADERS)
+        self._locked_page = Response(200, page.locked(), html, page.HEADERS)
+        self._resources = {
+            path: Response(200, page.resource(path), kind, page.HEADERS) for path, kind in page.RESOURCES.items()
+        }
         probes: dict[str, Handler] = {"GET": self._live, "HEAD": self._live}
         readiness: dict[str, Handler] = {"GET": self._readiness, "HEAD": self._readiness}
         self._routes: dict[str, dict[str, Handler]] = {
@@ -79,8 +86,11 @@ class Service:
             "/model": {"GET": self._describe, "HEAD": self._describe},
             "/metrics": {"GET": self._metrics, "HEAD": self._metrics},
             "/openapi.json": {"GET": self._document, "HEAD": self._document},
+            "/": {"GET": self._try_it, "HEAD": self._try_it},
+            **{path: {"GET": self._resource, "HEAD": self._resource} for path in self._resources},
         }
-        self._open_paths = {"/livez", "/readyz"}
+        # A browser cannot send the key with an address: the page asks for it, and without it tells nothing.
+        self._open_paths = {"/livez", "/readyz", "/", *self._resources}
         self.set_ready(True)
 
     def set_ready(self, ready: bool) -> None:
@@ -206,6 +216,12 @@ class Service:
 
     async def _document(self, scope: Scope, receive: Receive) -> Response:
         return self._openapi
+
+    async def _try_it(self, scope: Scope, receive: Receive) -> Response:
+        return self._page if self._key is None or self._holds_key(scope) else self._locked_page
+
+    async def _resource(self, scope: Scope, receive: Receive) -> Response:
+        return self._resources[scope["path"]]
 
     async def _metrics(self, scope: Scope, receive: Receive) -> Response:
         return Response(200, self.monitoring.page(), self.monitoring.content_type.encode())
