@@ -7,16 +7,22 @@ import json
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
 import uvicorn
 
+from stages.export.export import export
+from stages.model import answers, frames, persistence
+from stages.model.metrics import Truth
 from stages.serving.app import About, Service
 from stages.serving.limits import Limits
+from stages.serving.onnx_predictor import OnnxPredictor
 from stages.serving.predictor import Predictor
 from tests.stages import modelkit
 
@@ -89,6 +95,23 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def predictor(model_folder: Path) -> Predictor:
     return Predictor.load(model_folder)
+
+
+@pytest.fixture(scope="session")
+def onnx(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """The same model, exported."""
+    signature = json.loads((model_folder / "signature.json").read_text())
+    pipeline = persistence.load(model_folder, signature)
+    test = tmp_path_factory.mktemp("test") / "test.parquet"
+    rows = modelkit.table(600, seed=2)
+    pq.write_table(rows, test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        said = answers.ask(pipeline, frames.frame(rows, signature["features"]), signature["classes"])
+        truth = Truth.of(rows.column("late").to_numpy(), signature["classes"])
+        found = export(pipeline, signature, test, truth, said)
+    assert found.content is not None, found.record
+    return OnnxPredictor(found.content, signature)
 
 
 @pytest.fixture(scope="module")

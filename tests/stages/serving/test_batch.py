@@ -135,3 +135,17 @@ def test_standard_output_is_csv(model_folder: Path, file: Path) -> None:
     assert lines[0] == "prediction,probability_false,probability_true,error"
     assert len(lines) == 7
     assert lines[-1] == "after"
+
+
+@pytest.mark.parametrize("runtime", ["scikit-learn", "onnxruntime"])
+def test_every_row_refused_still_has_all_columns(
+    predictor: Predictor, onnx: Predictor, tmp_path: Path, runtime: str
+) -> None:
+    file, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    file.write_text("\n".join([HEAD, LINES[2], LINES[4]]) + "\n")
+    rejected: list[int] = []
+    chosen = predictor if runtime == "scikit-learn" else onnx
+    with pytest.raises(DataError, match="DAT_ALL_REFUSED"):
+        score(chosen, file, out, READ, reject=lambda row, error: rejected.append(row))
+    assert rejected == [1, 2]
+    assert list(rows_of(out)[0]) == ["prediction", "probability_false", "probability_true", "error"]

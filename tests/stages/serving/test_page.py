@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from stages.export.export import export
 from stages.images.runtime import runtime_files
-from stages.model import answers, frames, persistence
-from stages.model.metrics import Truth
 from stages.serving import page
 from stages.serving.app import About, Service
-from stages.serving.onnx_predictor import OnnxPredictor
 from stages.serving.predictor import Predictor
-from tests.stages import modelkit
 from tests.stages.serving.browser import DOWN, ENTER, TAB, Browser, browser
 from tests.stages.serving.conftest import ROW, Live, serving
 
@@ -30,23 +23,6 @@ from tests.stages.serving.conftest import ROW, Live, serving
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browser(tmp_path_factory.mktemp("browser")) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def onnx(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    """The same model, exported."""
-    signature = json.loads((model_folder / "signature.json").read_text())
-    pipeline = persistence.load(model_folder, signature)
-    test = tmp_path_factory.mktemp("test") / "test.parquet"
-    rows = modelkit.table(600, seed=2)
-    pq.write_table(rows, test)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        said = answers.ask(pipeline, frames.frame(rows, signature["features"]), signature["classes"])
-        truth = Truth.of(rows.column("late").to_numpy(), signature["classes"])
-        found = export(pipeline, signature, test, truth, said)
-    assert found.content is not None, found.record
-    return OnnxPredictor(found.content, signature)
 
 
 @pytest.fixture(scope="module", params=["scikit-learn", "onnxruntime"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import importlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 
 from stages.errors import MlciError
 from stages.product import interface, vendored, wheel
+from stages.product.embedded import Embedded
 from stages.targets.package import _differences
 from stages.targets.venv import Venv, for_uv, pip_settings
 from tests.stages import modelkit
@@ -215,6 +217,23 @@ def test_own_modules_travel_along(version: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         assert archive.read("demo/_code/features.py") == b"x = 1\n"
         assert b'_HERE / "_code"' in archive.read("demo/__init__.py")
+
+
+def test_another_module_of_the_same_name_is_told(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product may have one; the model must not take it for its own."""
+    for place in ("product", "wheel"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "features_of_both.py").write_text(f"place = {place!r}\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "product"), *sys.path])
+    embedded = Embedded(version, tmp_path / "wheel")
+    assert embedded.load() is embedded.load()
+    importlib.import_module("features_of_both")
+    with pytest.raises(MlciError, match="MOD_SHADOWED") as error:
+        Embedded(version, tmp_path / "wheel").load()
+    assert "features_of_both" in error.value.what
+    del sys.modules["features_of_both"]
 
 
 def test_no_golden_row_is_inside(built: wheel.Wheel) -> None:
