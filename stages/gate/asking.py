@@ -48,7 +48,7 @@ def main(folder: str, side: str, answer: str) -> int:
     try:
         said = ask(Path(folder), Path(side))
     except MlciError as error:
-        print(error.what, file=sys.stderr)
+        print(f"{error.code}: {error.what}", file=sys.stderr)
         return error.exit_code
     arrays = {"labels": said.labels} | ({} if said.probabilities is None else {"probabilities": said.probabilities})
     np.savez(answer, **arrays)  # type: ignore[arg-type]

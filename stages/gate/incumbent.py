@@ -1,12 +1,13 @@
 """The champion: which model it is, and what it says about today's test rows.
 
-It answers through its own ONNX model, else through scikit-learn where the versions it was saved with are installed;
-in a process of its own when it was trained with modules of the repository, which may have changed since. What cannot
-be scored is not approved: a library upgrade must not be a way around the comparison.
+It answers through its own ONNX model, else through scikit-learn: in a process of its own when it was trained with
+modules of the repository, which may have changed since, and in an environment of its own when the versions have. What
+cannot be scored is not approved: a library upgrade must not be a way around the comparison.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import stages
-from stages.errors import MlciError
+from stages.errors import ArtefactError, MlciError
 from stages.gate import asking
 from stages.gate.champion import Rival, fresh_rows
 from stages.model import metrics
@@ -29,6 +30,8 @@ from stages.records.jsonfile import read_json
 
 if TYPE_CHECKING:
     from stages.store import Store
+
+log = logging.getLogger("mlci")
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,12 @@ def score(incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping
         own = read_json(incumbent.folder / "signature.json")
         _comparable(own, signature, test)
         trained = np.load(incumbent.folder / "train.rows.npy", allow_pickle=False)
-        exported = bool((own.get("onnx") or {}).get("proved"))
-        in_process = exported or not (incumbent.folder / "code").is_dir()
-        answer = asking.ask(incumbent.folder, test) if in_process else _in_a_process(incumbent.folder, test)
+        answer, how = _ask(incumbent.folder, test, bool((own.get("onnx") or {}).get("proved")))
+    except CannotScore:
+        raise
     except (MlciError, OSError, ValueError, KeyError, TypeError) as error:
         raise CannotScore(getattr(error, "what", None) or f"{type(error).__name__}: {error}") from error
     fresh = fresh_rows(rows, trained)
-    how = "its ONNX model" if exported else "scikit-learn, as it was trained"
     return Rival(incumbent.version, incumbent.env, fresh, _reordered(answer, own, signature).take(fresh), how)
 
 
@@ -104,28 +106,51 @@ def _comparable(own: Mapping[str, Any], signature: Mapping[str, Any], test: Path
         raise CannotScore(f"it asks for {', '.join(lacking[:5])}, which the data no longer have")
 
 
-def _in_a_process(folder: Path, test: Path) -> Answer:
-    """Ask a scikit-learn model in a process of its own: the repository's modules that it was trained with, not
-    today's, are what it imports.
+def _ask(folder: Path, test: Path, exported: bool) -> tuple[Answer, str]:
+    """Answers to every row of `test`, and what gave them.
 
     Raises:
-        CannotScore: it cannot be loaded here, or fails.
+        MlciError, CannotScore: it cannot be loaded, or fails.
+    """
+    if exported:
+        return asking.ask(folder, test), "its ONNX model"
+    try:
+        if not (folder / "code").is_dir():
+            return asking.ask(folder, test), "scikit-learn"
+        return _in_a_process(Path(sys.executable), folder, test), "scikit-learn, with its own modules"
+    except MlciError as error:
+        if error.code != "MOD_VERSION":
+            raise
+        from stages.gate.own_environment import python_of
+
+        log.info("the champion is asked with the versions that it was trained with: %s", error.what)
+        return _in_a_process(python_of(folder), folder, test), "scikit-learn, in the versions it was trained with"
+
+
+def _in_a_process(python: Path, folder: Path, test: Path) -> Answer:
+    """Ask a model in a process of its own, which imports the modules that it was trained with, not today's.
+
+    Raises:
+        MlciError: what that process reports. CannotScore: it fails otherwise.
     """
     places = [str(folder / "code"), str(Path(stages.__file__).resolve().parent.parent)]
     with tempfile.TemporaryDirectory() as scratch:
         said = Path(scratch) / "answer.npz"
         done = subprocess.run(
-            [sys.executable, "-m", "stages.gate.asking", str(folder), str(test), str(said)],
+            [str(python), "-P", "-m", "stages.gate.asking", str(folder), str(test), str(said)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
             cwd=scratch,
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise CannotScore(lines[-1].strip() if lines else f"it ended with code {done.returncode}")
-        return asking.read(said)
+        if done.returncode == 0:
+            return asking.read(said)
+    last = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+    if done.returncode == ArtefactError.exit_code and ": " in last:
+        code, _, what = last.partition(": ")
+        raise ArtefactError(code, what, "train it again, or deploy another model")
+    raise CannotScore(last or f"it ended with code {done.returncode}")
 
 
 def _reordered(answer: Answer, own: Mapping[str, Any], signature: Mapping[str, Any]) -> Answer:

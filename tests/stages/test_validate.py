@@ -406,7 +406,10 @@ def test_a_drifted_source_fails(lay: Callable[..., Laid]) -> None:
 
 
 @pytest.mark.parametrize("fault", ["no file", "other library", "other target", "column gone"])
-def test_a_champion_that_cannot_be_scored_is_not_approved_past(lay: Callable[..., Laid], fault: str) -> None:
+def test_a_champion_that_cannot_be_scored_is_not_approved_past(
+    lay: Callable[..., Laid], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # its old environment cannot be made
     laid = lay(MARGIN)
     laid.verdict()
     said = laid.project.folder("train") / "signature.json"
