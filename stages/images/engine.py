@@ -26,12 +26,9 @@ def connect() -> DockerClient:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=_SILENCE)
+        return docker.from_env(timeout=_SILENCE)  # asks for the engine's version, so that one is there
     except DockerException as error:
         raise _unreachable(error) from error
-    with engine_errors("asking the engine"):
-        client.ping()
-    return client
 
 
 @contextmanager
