@@ -11,7 +11,7 @@ if __name__ == "__main__":
 
     sys.exit(main(["deploy", *sys.argv[1:]]))
 
-from stages.errors import ArtefactError, MlciError
+from stages.errors import ArtefactError, MlciError, UsageError
 from stages.project import Project
 from stages.records.lock import exclusive
 from stages.records.result import Result
@@ -27,18 +27,19 @@ from stages.targets.report import Attempt
 def deploy(project: Project, env: str | None = None, override_gate: str | None = None, by: str | None = None) -> Result:
     """Make the model in `.mlci/train` serve an environment, the first one unless `env` names another.
 
-    `override_gate`: a person's reason to deploy without the gate's or the tests' consent, recorded for ever. `by`:
-    who, for the
-    promotion log; default the build or the user.
+    `override_gate`: a person's reason to deploy without the gate's or the tests' consent, recorded for ever; it needs `by`.
+    `by`: who, for the promotion log; default the build or the user.
 
     Returns:
         The record; its status is `skipped` when the environment already serves this model and answers as recorded.
 
     Raises:
-        UsageError: there is no such environment. GateError: DEP_NOT_APPROVED, DEP_TESTS. ArtefactError: no model,
-        or a changed one.
-        InfraError: DEP_…, STO_…: what served before serves on.
+        UsageError: there is no such environment, or an override without a name. GateError: DEP_NOT_APPROVED, DEP_TESTS.
+        ArtefactError: no model, or a changed one. InfraError: DEP_…, STO_…: what served before serves on.
     """
+    if override_gate is not None and not by:
+        todo = "add --by NAME; both are recorded for ever"
+        raise UsageError("CFG_USAGE", "--override-gate needs a name beside its reason", todo)
     environment = Environment.of(project, env)
     attempt = Attempt(environment, "deploy")
     with attempt.recorded(), environment.store.deploying(environment.model, environment.name):

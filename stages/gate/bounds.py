@@ -72,7 +72,8 @@ def _one(name: str, bound: Bound, truth: Truth, answer: Answer) -> Outcome:
             "GATE_CLASS_ABSENT", f"{name} says little: the test side and the model do not share {one} {shown}"
         )
     if metric.needs == "probability" and answer.probabilities is None:
-        return failed("GATE_METRIC_UNDEFINED", f"{name} needs probabilities, and the estimator gives none")
+        mend = "ask for a metric of labels, or wrap it in CalibratedClassifierCV"
+        return failed("GATE_METRIC_UNDEFINED", f"{name} needs probabilities, and the estimator gives none: {mend}")
     if not _finite(answer):
         return failed("GATE_NOT_FINITE", f"{name} cannot be computed: the model answers NaN or an infinity", math.nan)
     found = uncertainty.estimate(name, truth, answer)

@@ -61,7 +61,7 @@ def read(folder: Path) -> Result | None:
     """The record in `folder`; None where there is no valid one: such a folder does not exist for mlci."""
     try:
         data = json.loads((folder / FILE).read_bytes())
-        if data["schema_version"] != SCHEMA_VERSION:
+        if data["schema_version"] != SCHEMA_VERSION or data["status"] not in ("done", "skipped", "failed"):
             return None
         return Result(**data)
     except (OSError, ValueError, TypeError, KeyError):

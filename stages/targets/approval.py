@@ -27,7 +27,7 @@ def approval(project: Project, override: str | None) -> Approval:
     `override`: a person's reason to deploy whatever they say.
 
     Raises:
-        ArtefactError: there is no model, or it does not match its record.
+        ArtefactError: there is no model, or it does not match its record; GATE_RECORD: nor does the gate's word.
         GateError: DEP_NOT_APPROVED, DEP_TESTS.
         UsageError: CFG_USAGE: the reason is empty.
     """
@@ -51,7 +51,8 @@ def _gate(project: Project, digest: str) -> MlciError | None:
     if judged is None:
         return GateError("DEP_NOT_APPROVED", "the gate has not seen this model", todo)
     if "gate.json" in judged.changed_outputs(folder):
-        return GateError("DEP_NOT_APPROVED", f"{project.show(folder / 'gate.json')} does not match its record", todo)
+        what = f"{project.show(folder / 'gate.json')} does not match the record in validate/result.json"
+        return ArtefactError("GATE_RECORD", what, "something changed it after validate; run: mlci validate")
     try:
         gate = read_json(folder / "gate.json")
     except ArtefactError as error:

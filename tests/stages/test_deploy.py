@@ -250,7 +250,8 @@ def test_only_an_approved_and_tested_model_is_deployed(tmp_path: Path, case: str
 
 def test_an_override_is_recorded_for_ever(project: Project) -> None:
     modelkit.judge(project, approved=False)
-    assert refusal(project, override_gate="  ").code == "CFG_USAGE"
+    assert refusal(project, override_gate="  ", by="Ada").code == "CFG_USAGE"
+    assert "--by" in refusal(project, override_gate="the director wants it").todo
     done = deploy(project, override_gate="the director wants it", by="Ada")
     assert "gate overridden by Ada: the director wants it" in done.summary["text"]
     (move,) = operate.history(project)

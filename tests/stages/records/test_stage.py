@@ -164,6 +164,13 @@ def test_a_later_stage_refuses_what_does_not_match_its_record(project):
         outputs_of(project, "prepare")
 
 
+def test_a_status_that_is_none_is_no_record(project):
+    carry_out(project, stage(), writes("x"))
+    record = project.folder("prepare") / "result.json"
+    record.write_text(record.read_text().replace('"done"', '"dOne"'))
+    assert result.read(project.folder("prepare")) is None
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99}', '{"schema_version": 1, "stage": "x"}', "[]"])
 def test_a_folder_without_a_valid_record_does_not_exist(project, content):
     carry_out(project, stage(), writes("x"))
