@@ -27,8 +27,8 @@ from stages.targets.report import Attempt
 def deploy(project: Project, env: str | None = None, override_gate: str | None = None, by: str | None = None) -> Result:
     """Make the model in `.mlci/train` serve an environment, the first one unless `env` names another.
 
-    `override_gate`: a person's reason to deploy without the gate's or the tests' consent, recorded for ever; it needs `by`.
-    `by`: who, for the promotion log; default the build or the user.
+    `override_gate`: a person's reason to deploy without the gate's or the tests' consent, recorded for ever; it needs
+    `by`. `by`: who, for the promotion log; default the build or the user.
 
     Returns:
         The record; its status is `skipped` when the environment already serves this model and answers as recorded.

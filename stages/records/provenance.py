@@ -15,16 +15,19 @@ from pathlib import Path
 import stages
 from stages.records.digest import sha256_file, sha256_tree
 
+#: What counts as mlci's code.
+_SOURCES = (".py", ".html", ".css", ".js")
+
 
 @cache
 def code_digest() -> str:
     """Digest of mlci's own sources, the same from a checkout, a wheel and the zipapp."""
     package = Path(stages.__file__).parent
     if package.is_dir():
-        names = [p for p in package.rglob("*") if p.suffix in (".py", ".html", ".css") and "__pycache__" not in p.parts]
+        names = [p for p in package.rglob("*") if p.suffix in _SOURCES and "__pycache__" not in p.parts]
         return sha256_tree({p.relative_to(package).as_posix(): p.read_bytes() for p in names})
     with zipfile.ZipFile(package.parent) as archive:
-        names_in = [n for n in archive.namelist() if n.startswith("stages/") and n.endswith((".py", ".html", ".css"))]
+        names_in = [n for n in archive.namelist() if n.startswith("stages/") and n.endswith(_SOURCES)]
         return sha256_tree({n.removeprefix("stages/"): archive.read(n) for n in names_in})
 
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ class Said:
     """What a command said: exit code, the last line as JSON, standard error."""
 
     exit_code: int
-    data: dict
+    data: dict[str, Any]
     err: str
 
     @property
