@@ -20,7 +20,7 @@ import pytest
 
 from stages import deploy as deploy_module
 from stages.deploy import deploy, would_run
-from stages.errors import GateError, InfraError, MlciError, UsageError
+from stages.errors import ArtefactError, GateError, InfraError, MlciError, UsageError
 from stages.project import Project
 from stages.records import result
 from stages.rollback import rollback
