@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,7 @@ def check(project: Project) -> Answer:
     if (
         isinstance(source, str)
         and ":" not in source
-        and not list(project.root.glob(source))
-        and not project.path(source).exists()
+        and not glob(str(project.path(source)), recursive=True)  # noqa: PTH207  pathlib refuses an absolute pattern
     ):
         notes.append(f"data.source is not here: {project.loaded.document.data['data']['source']}")
     if not project.config.deploy:
