@@ -1,7 +1,6 @@
-import mlci.Options
 import mlci.Stage
 
 /** Runs the body with the command `mlci` in its path. See withMlci.txt. */
 Object call(Map arguments = [:], Closure body) {
-    return Stage.of(this, 'withMlci', [:], arguments, Options.PLACE).around(body)
+    return Stage.of(this, 'withMlci', [:], arguments, [:]).around(body)
 }

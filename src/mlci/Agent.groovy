@@ -16,17 +16,17 @@ class Agent implements Serializable {
     private static final int DAMAGED = 75
 
     private static final String SCRIPT = '''\
-        #!/bin/sh
-        if [ -n "${MLCI_PART:-}" ] && [ -f "$MLCI_PART" ]; then mv -f "$MLCI_PART" "$MLCI_PYZ"; fi
-        rm -f "$MLCI_ANSWER"
-        for python in ${MLCI_PYTHON:+"$MLCI_PYTHON"} python3 python3.13 python3.12 python3.11; do
-            if command -v "$python" >/dev/null 2>&1; then exec "$python" "$MLCI_PYZ"; fi
-            [ -z "${MLCI_PYTHON:-}" ] || break
-        done
-        echo "error DEP_PYTHON: this agent has no ${MLCI_PYTHON:-python3}" >&2
-        echo "  -> install Python 3.11, 3.12 or 3.13 on it, name one with python:, or give an agent image" >&2
-        exit 5
-        '''.stripIndent()
+#!/bin/sh
+if [ -n "${MLCI_PART:-}" ] && [ -f "$MLCI_PART" ]; then mv -f "$MLCI_PART" "$MLCI_PYZ"; fi
+rm -f "$MLCI_ANSWER"
+for python in ${MLCI_PYTHON:+"$MLCI_PYTHON"} python3 python3.13 python3.12 python3.11; do
+    if command -v "$python" >/dev/null 2>&1; then exec "$python" "$MLCI_PYZ"; fi
+    [ -z "${MLCI_PYTHON:-}" ] || break
+done
+echo "error DEP_PYTHON: this agent has no ${MLCI_PYTHON:-python3}" >&2
+echo "  -> install Python 3.11, 3.12 or 3.13 on it, name one with python:, or give an agent image" >&2
+exit 5
+'''
 
     final Object script
     final Map options

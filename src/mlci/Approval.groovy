@@ -6,7 +6,7 @@ class Approval implements Serializable {
     private static final long serialVersionUID = 1L
 
     /** What may be said about an approval, with the defaults. */
-    static final Map KNOWN = [before: null, who: '', hours: 72].asImmutable()
+    static final Map KNOWN = [before: null, who: '', hours: 72]
 
     /** A reason is a sentence, not a dot. */
     private static final int SHORTEST_REASON = 10

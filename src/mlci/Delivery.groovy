@@ -12,11 +12,11 @@ class Delivery implements Serializable {
         agent: '', agents: [:], image: '', imageArguments: '', checkout: true, environments: null, branch: '',
         approval: [:], credentials: [:], timeouts: [:], retries: [:], lock: true, mail: '', dryRun: false,
         first: false, override: 'never', onFail: '', stashLimit: 20,
-    ].asImmutable()
+    ]
 
     private static final List HANDED_ON = ['config', 'dir', 'set', 'python', 'cache', 'store', 'verbose']
     private static final Map MINUTES = [
-        check: 60, prepare: 60, train: 240, test: 60, validate: 60, pack: 30, unpack: 30, deploy: 60].asImmutable()
+        check: 60, prepare: 60, train: 240, test: 60, validate: 60, pack: 30, unpack: 30, deploy: 60]
 
     final Object script
     final Map options
@@ -34,7 +34,7 @@ class Delivery implements Serializable {
     static Delivery of(Object script, Map given) {
         Map known = [:] + OWN
         for (int i = 0; i < HANDED_ON.size(); i++) {
-            known[HANDED_ON[i]] = Options.COMMON[HANDED_ON[i]]
+            known[HANDED_ON[i]] = (Options.PLACE + Options.COMMON)[HANDED_ON[i]]
         }
         Map options = Options.merged(known, given)
         String problem = Options.unknown('mlPipeline', given, known.keySet() as List) ?: Course.wrongShape(options)

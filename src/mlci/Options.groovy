@@ -2,24 +2,27 @@ package mlci
 
 import com.cloudbees.groovy.cps.NonCPS
 
-/** The arguments of a step: known keys with their defaults. Pure functions, so that they are quick under CPS. */
+/**
+ * The arguments of a step: known keys with their defaults. Pure functions, so that they are quick under CPS.
+ *
+ * Here and in the other classes, constants are literals: a controller that restarts loads the classes before the sandbox
+ * knows them, and refuses a constant that is computed from another.
+ */
 class Options implements Serializable {
 
     private static final long serialVersionUID = 1L
 
     /** Where and with what a command runs: what withMlci takes, and every other step as well. */
-    static final Map PLACE = [python: '', cache: '', store: '', credentials: []].asImmutable()
+    static final Map PLACE = [python: '', cache: '', store: '', credentials: []]
 
-    /** What every step that runs one command takes. */
-    static final Map COMMON = (PLACE + [
-        config: 'ml.yaml', dir: '', set: [:], timeout: 0, retries: 0, verbose: false,
-    ]).asImmutable()
+    /** What every step that runs one command takes beside that. */
+    static final Map COMMON = [config: 'ml.yaml', dir: '', set: [:], timeout: 0, retries: 0, verbose: false]
 
     /** Kind of a credential, as in jenkins.yaml → the keys that name its variables. */
     static final Map KINDS = [
         secret_text: ['variable'], username_password: ['user', 'password'], secret_file: ['variable'],
         ssh_key: ['variable', 'user'],
-    ].asImmutable()
+    ]
 
     /** The defaults with what was given on top; a key given as null keeps its default. */
     @NonCPS

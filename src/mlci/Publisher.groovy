@@ -8,7 +8,7 @@ class Publisher implements Serializable {
     /** Stage → what is archived of it. Never the prepared data: it may be large, and it may be personal. */
     private static final Map KEPT = [
         prepare: '*.json', train: '**', test: '**', validate: '**', deploy: '**', rollback: '**',
-    ].asImmutable()
+    ]
 
     final Object script
 

@@ -17,7 +17,7 @@ class Stage implements Serializable {
 
     /** `own`: the arguments that only this step takes, with their defaults. */
     static Stage of(Object script, String step, Map own, Map given, Map common = Options.COMMON) {
-        Map known = [:] + common + own
+        Map known = [:] + Options.PLACE + common + own
         String problem = Options.unknown(step, given, known.keySet() as List) ?:
             Options.badCredentials(step, given.credentials ?: []) ?: Options.badResult(step, given.onFail)
         if (problem) {

@@ -63,6 +63,15 @@ def test_no_state_outlives_a_restart_unsaved(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_constants_are_literals(path: Path) -> None:
+    """A restarted controller loads the classes before its sandbox knows them: a computed constant is refused there."""
+    plain = re.sub(r"""'''.*?'''|'[^'\n]*'""", "text", code(path), flags=re.DOTALL)
+    for match in re.finditer(r"static final \w+ \w+ =", plain):
+        constant = re.split(r"\n\s*(?:private |static |final |@|\w+\()|\n\n", plain[match.end() :])[0]
+        assert not re.search(r"[(.]|\b[A-Z]{2,}", constant), constant
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_no_value_becomes_part_of_a_shell_line(path: Path) -> None:
     text = code(path)
     for arguments in calls(text, "sh"):

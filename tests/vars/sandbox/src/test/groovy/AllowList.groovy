@@ -7,7 +7,7 @@ import org.kohsuke.groovy.sandbox.GroovyInterceptor
 class AllowList extends GroovyInterceptor {
 
     final Set allowed
-    /** Of all lists of this run: what runs once, when a class is loaded, is seen by the first. */
+    /** Of all lists of this run. */
     static final Set SEEN = new TreeSet()
 
     AllowList(Collection allowed) {
