@@ -101,6 +101,8 @@ class Bench:
         self.bins = {name: peer(name) for name in WANTED}
         self._data()
         self._base()
+        self.known = {image.id for image in client.images.list()}
+        self.side_of: dict[str, str] = {}
 
     def _data(self) -> None:
         from sklearn.datasets import load_breast_cancer
@@ -183,16 +185,24 @@ class Bench:
         else:
             words = ["containerize", f"forest:v{self.seed}", "--image-tag", "mlci-bench/bentoml", "--backend", "docker"]
             run([self.bins["bentoml"] / "bentoml", *words], env=self._bento())
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self._made(side)
+        return seconds
 
     def forget(self, side: str) -> None:
-        """Leave no layer of a side on the engine."""
+        """Leave no layer of a side on the engine; what was there before this benchmark stays."""
+        for image in self._made(side):
+            self.client.images.remove(image.id, force=True)
+
+    def _made(self, side: str) -> list[Any]:
+        """Images of a side that this benchmark made, replaced ones without a name among them, the newest first."""
         names = {"mlci": (OURS, "mlci-dependencies", "mlci-runtime"), "mlflow": ("mlci-bench/mlflow",)}
-        for image in self.client.images.list():
-            for tag in image.tags:
-                if tag.rpartition(":")[0] in names.get(side, ("mlci-bench/bentoml",)):
-                    self.client.images.remove(tag, force=True)
-        self.client.images.prune(filters={"dangling": True})
+        wanted = names.get(side, ("mlci-bench/bentoml",))
+        new = [image for image in self.client.images.list() if image.id not in self.known]
+        for image in new:
+            if any(tag.rpartition(":")[0] in wanted for tag in image.tags):
+                self.side_of[image.id] = side
+        return [image for image in new if self.side_of.get(image.id) == side]
 
     def size(self, side: str) -> int:
         """Bytes of a side's image."""

@@ -53,7 +53,7 @@ class Attempt:
         promotion = deployment["promotion"] or {}
         version, url = deployment["version"], deployment["url"]
         verb = "still serves" if status == "skipped" else "serves"
-        text = f"{version[:12]} {verb} {self._environment.name} at {url}"
+        text = f"{version[:12]} {verb} {self._environment.name}" + (f" at {url}" if url else "")
         if promotion.get("override"):
             text += f" (gate overridden by {promotion['by']}: {promotion['override']})"
         summary = {

@@ -103,10 +103,10 @@ class ServiceTarget:
         self._switched = True
         log.info("%s goes over to %s, %d tasks", self.setting.env, self._asked().digest[:12], self.rollout.replicas)
         if found is None:
-            swarm.create(client, wanted)
+            swarm.create(client, wanted, self._credentials)
         else:
             self._before = found.attrs["Spec"]
-            swarm.update(client, found, wanted)
+            swarm.update(client, found, wanted, self._credentials)
         self._await_converged(None if found is None else swarm.update_started(found))
         promote()
 
@@ -134,7 +134,7 @@ class ServiceTarget:
                 swarm.remove(self._client, self.setting)
                 found = None
             elif swarm.version_of_spec(self._before) != self._asked().digest:
-                swarm.update(self._client, found, self._before)
+                swarm.update(self._client, found, self._before, self._credentials)
                 found = self._service()
                 self._await_quiet()
         self._switched = False

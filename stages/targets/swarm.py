@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from stages.config.schema import Resources
 from stages.errors import InfraError
-from stages.images import dockerfile, labels
+from stages.images import dockerfile, labels, registry
 from stages.images.engine import engine_errors, one_line
 from stages.images.probe import PORT
+from stages.images.registry import Credentials
 from stages.targets import containers
 from stages.targets.containers import Setting
 
@@ -119,25 +120,36 @@ def _bytes(text: str) -> int:
 # ---- doing ---------------------------------------------------------------------------------------------------------
 
 
-def create(client: DockerClient, wanted: Mapping[str, Any]) -> None:
+def create(client: DockerClient, wanted: Mapping[str, Any], credentials: Credentials) -> None:
     """Create a service. Raises: InfraError: DEP_DOCKER, DEP_PORT_IN_USE."""
     with engine_errors(f"creating the service {wanted['Name']}"):
-        _post(client, "/services/create", wanted)
+        _post(client, "/services/create", wanted, credentials)
 
 
-def update(client: DockerClient, service: Service, wanted: Mapping[str, Any]) -> None:
+def update(client: DockerClient, service: Service, wanted: Mapping[str, Any], credentials: Credentials) -> None:
     """Bring a service to another specification. Raises: InfraError: DEP_DOCKER."""
     with engine_errors(f"updating the service {service.name}"):
         service.reload()
         version = service.attrs["Version"]["Index"]
-        _post(client, f"/services/{service.id}/update?version={version}", wanted)
+        _post(client, f"/services/{service.id}/update?version={version}", wanted, credentials)
 
 
-def _post(client: DockerClient, path: str, wanted: Mapping[str, Any]) -> None:
-    """docker-py builds specifications from parts and leaves some out; the API takes the whole."""
-    api = client.api
-    answer = api._post_json(api._url(path), data=dict(wanted))  # type: ignore[attr-defined]
-    api._raise_for_status(answer)  # type: ignore[attr-defined]
+def _post(client: DockerClient, path: str, wanted: Mapping[str, Any], credentials: Credentials) -> None:
+    """docker-py builds specifications from parts and leaves some out; the API takes the whole.
+
+    The credentials travel with the request, so that every node can pull the image.
+    """
+    from docker import auth
+
+    api: Any = client.api
+    image = wanted["TaskTemplate"]["ContainerSpec"]["Image"]
+    host = registry.host_of(image)
+    sent = (
+        auth.encode_header(dict(credentials)) if credentials else auth.get_config_header(api, host or auth.INDEX_NAME)
+    )
+    headers = {"X-Registry-Auth": sent} if sent and host else {}
+    answer = api._post_json(api._url(path), data=dict(wanted), headers=headers)
+    api._raise_for_status(answer)
 
 
 def remove(client: DockerClient, setting: Setting) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import docker
 import pytest
 
 from stages.errors import InfraError
-from stages.images import labels, registry
+from stages.images import labels
+from stages.images import registry as images_registry
 from stages.images.build import Order, build, run
 from stages.store import DirectoryStore
 from stages.store.version import files_of
@@ -130,15 +131,46 @@ def test_a_base_without_a_supported_python(client: docker.DockerClient, orders: 
     assert failed.value.code == "DEP_BUILD"
 
 
-def test_push_and_pull(client: docker.DockerClient, orders: list[Order], registry: Registry, forgotten: None) -> None:
-    order = replace(orders[0], repository=f"{registry.address}/ml/pictures")
-    image = build(client, order)
-    assert image.pushed is not None
-    assert image.pushed.startswith("sha256:")
-    client.images.remove(order.reference, force=True)
-    assert pull(client, order.repository, order.tag)
-    assert client.images.get(order.reference).id == image.id
-    assert not pull(client, order.repository, "no-such-tag")
+@pytest.fixture
+def small(client: docker.DockerClient) -> Iterator[Callable[[str], str]]:
+    """Makes a small image in a repository. Returns its id."""
+    made = []
+
+    def make(repository: str) -> str:
+        run(client, "FROM scratch\nCOPY root /\n", {"root/content": repository.encode()}, f"{repository}:1")
+        made.append(f"{repository}:1")
+        return str(client.images.get(f"{repository}:1").id)
+
+    yield make
+    for name in made:
+        client.images.remove(name, force=True)
+
+
+def test_push_and_pull(client: docker.DockerClient, registry: Registry, small: Callable[[str], str]) -> None:
+    repository = f"{registry.address}/ml/small"
+    wanted = small(repository)
+    assert images_registry.push(client, repository, "1", None).startswith("sha256:")
+    client.images.remove(f"{repository}:1", force=True)
+    assert images_registry.pull(client, repository, "1", None)
+    assert client.images.get(f"{repository}:1").id == wanted
+    assert not images_registry.pull(client, repository, "no-such-tag", None)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_registry_with_a_password(
+    client: docker.DockerClient, small: Callable[[str], str], tls: bool, tmp_path: Path
+) -> None:
+    with running(tmp_path, tls=tls, password=True) as guarded:
+        repository = f"{guarded.address}/ml/small"
+        small(repository)
+        for credentials in (None, {"username": USER, "password": "not this one"}):
+            with pytest.raises(InfraError) as refused:
+                images_registry.push(client, repository, "1", credentials)
+            assert refused.value.code == "DEP_REGISTRY"
+            assert "registry: {user, password}" in refused.value.todo
+        credentials = {"username": USER, "password": PASSWORD}
+        assert images_registry.push(client, repository, "1", credentials)
+        assert images_registry.pull(client, repository, "1", credentials)
 
 
 def test_a_fresh_engine_takes_the_runtime_from_the_registry(
@@ -154,36 +186,18 @@ def test_a_fresh_engine_takes_the_runtime_from_the_registry(
         for tag in image.tags:
             if tag.startswith(("mlci-runtime", "mlci-dependencies", "pictures", registry.address)):
                 client.images.remove(tag, force=True)
+    client.images.prune(filters={"dangling": True})
     again = replace(orders[1], repository=order.repository)
     with caplog.at_level("DEBUG", logger="mlci"):
-        build(client, again)
+        built = build(client, again)
+    assert built.pushed
     assert "Collecting" not in caplog.text
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_a_registry_with_a_password(
-    client: docker.DockerClient, orders: list[Order], tls: bool, tmp_path: Path, forgotten: None
-) -> None:
-    with running(tmp_path, tls=tls, password=True) as guarded:
-        order = replace(orders[0], repository=f"{guarded.address}/ml/pictures")
-        with pytest.raises(InfraError) as refused:
-            build(client, order)
-        assert refused.value.code == "DEP_REGISTRY"
-        assert "registry: {user, password}" in refused.value.todo
-        credentials = {"username": USER, "password": PASSWORD}
-        image = build(client, replace(order, credentials=credentials))
-        assert image.pushed
-        assert PASSWORD not in json.dumps([client.images.get(order.reference).attrs, image.plain()])
-
-
-def pull(client: docker.DockerClient, repository: str, tag: str) -> bool:
-    return registry.pull(client, repository, tag, None)
-
-
 def test_names_of_registries() -> None:
-    assert registry.host_of("registry.example.com/ml/flights") == "registry.example.com"
-    assert registry.host_of("localhost/flights") == "localhost"
-    assert registry.host_of("team/flights") is None
-    assert registry.host_of("flights") is None
-    assert registry.split("127.0.0.1:5000/a/b") == ("127.0.0.1:5000/a/b", "latest")
-    assert registry.split("127.0.0.1:5000/a/b:1") == ("127.0.0.1:5000/a/b", "1")
+    assert images_registry.host_of("registry.example.com/ml/flights") == "registry.example.com"
+    assert images_registry.host_of("localhost/flights") == "localhost"
+    assert images_registry.host_of("team/flights") is None
+    assert images_registry.host_of("flights") is None
+    assert images_registry.split("127.0.0.1:5000/a/b") == ("127.0.0.1:5000/a/b", "latest")
+    assert images_registry.split("127.0.0.1:5000/a/b:1") == ("127.0.0.1:5000/a/b", "1")
