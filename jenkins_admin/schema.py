@@ -8,14 +8,19 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from jenkins_admin.schedule import wrong_schedule
 from stages.config.problems import Section, problem
 
 _UNSAFE = re.compile(r"[?*/\\%!@#$^&|<>\[\]:;\x00-\x1f\x7f]")
 _CREDENTIAL_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _INTERVAL = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+_XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _MINUTES = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 
 Positive = Annotated[int, Field(ge=1)]
+#: Not in the text that an exception, a debugger or `print(settings)` shows.
+Secret = Annotated[str, Field(repr=False)]
+MaybeSecret = Annotated[str | None, Field(repr=False)]
 NotNegative = Annotated[int, Field(ge=0)]
 ParameterType = Literal["string", "text", "boolean", "choice"]
 Discovery = Literal["branches", "tags"]
@@ -46,13 +51,20 @@ def minutes(interval: str) -> int:
     return int(match.group(1)) * _MINUTES[match.group(2)]
 
 
+def given(value: str) -> str:
+    """`value`, a secret, unless it is empty: a variable that is set to nothing would erase what Jenkins holds."""
+    if not value.strip():
+        raise problem("the secret is empty", "set the variable that it comes from")
+    return value
+
+
 class Server(Section):
     """The Jenkins to talk to, and how politely."""
 
     url: str
     user: str | None = None
-    token: str | None = None
-    password: str | None = None
+    token: MaybeSecret = None
+    password: MaybeSecret = None
     ca_file: str | None = None
     allow_http: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 8
@@ -73,6 +85,12 @@ class Server(Section):
             raise problem("the address holds a user or password", "put them under server.user and server.token")
         if parts.query or parts.fragment:
             raise problem("the address holds a query or fragment", "keep scheme, host and path")
+        folder = re.search(r"/job/(.+)", parts.path)
+        if folder:
+            todo = (
+                f"keep what stands before /job/; folder: {'/'.join(folder.group(1).strip('/').split('/job/'))} names it"
+            )
+            raise problem("the address is that of a folder or job in Jenkins", todo)
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -140,14 +158,18 @@ class UsernamePassword(_Credential):
 
     kind: Literal["username_password"]
     username: str
-    password: str
+    password: Secret
+
+    _is_there = field_validator("password")(given)
 
 
 class SecretText(_Credential):
     """One secret text."""
 
     kind: Literal["secret_text"]
-    secret: str
+    secret: Secret
+
+    _is_there = field_validator("secret")(given)
 
 
 class SshKey(_Credential):
@@ -155,8 +177,10 @@ class SshKey(_Credential):
 
     kind: Literal["ssh_key"]
     username: str
-    private_key: str
-    passphrase: str | None = None
+    private_key: Secret
+    passphrase: MaybeSecret = None
+
+    _is_there = field_validator("private_key")(given)
 
 
 #: Keys of a credential that never leave this program except towards Jenkins.
@@ -250,6 +274,13 @@ class RawElement(Section):
     at: str = ""
     element: str
 
+    @field_validator("at")
+    @classmethod
+    def _is_place(cls, value: str) -> str:
+        if not all(_XML_NAME.fullmatch(part) for part in value.split("/") if part):
+            raise problem(f"{value!r} is no path of elements", "write for example properties, or definition/scm")
+        return value
+
     @field_validator("element")
     @classmethod
     def _is_xml(cls, value: str) -> str:
@@ -298,6 +329,14 @@ class Shared(Section):
     def _is_interval(cls, value: str | None) -> str | None:
         if value is not None and not _INTERVAL.fullmatch(value):
             raise problem(f"{value!r} is no interval", "write for example 15m, 1h or 1d")
+        return value
+
+    @field_validator("cron", "poll")
+    @classmethod
+    def _is_schedule(cls, value: str | None) -> str | None:
+        wrong = None if value is None else wrong_schedule(value)
+        if wrong is not None:
+            raise problem(wrong, "write five fields, for example H 2 * * *, or one of @hourly @daily @weekly @monthly")
         return value
 
     @field_validator("parameters")

@@ -11,6 +11,7 @@ import pytest
 import jenkins_admin
 from jenkins_admin import config
 from jenkins_admin.render import complete
+from jenkins_admin.schedule import wrong_schedule
 from jenkins_admin.schema import JenkinsYaml, json_schema
 from stages.config import yamlfile
 from stages.errors import ConfigError
@@ -179,3 +180,103 @@ def test_the_schema_knows_every_key() -> None:
     assert {"ca_file", "abort_previous", "private_key", "refresh_minutes", "artifact_days"} <= keys(schema)
     workers = schema["$defs"]["Server"]["properties"]["workers"]
     assert any("pattern" in option for option in workers["anyOf"]), "a number may come from a variable"
+
+
+# ---- what a person gets wrong at night ---------------------------------------------------------------------------
+
+JOB = "models: [{name: a, git: x, kind: pipeline, %s}]"
+
+
+def wrong_with(more: str, **variables: str) -> list[str]:
+    text = 'server: {url: "${JENKINS_URL}"}\nfolder: ml\n' + more
+    with pytest.raises(ConfigError) as caught:
+        settings(text, None, **variables)
+    return [problem.what for problem in caught.value.problems()]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *("", "H 2 * * *", "  H\t2 * * * ", "H H(0-7) * * *", "*/5 * * * *", "*/99 * * * *", "H/15 9-17 * * 1-5"),
+        *("0,30 1 1 1 7", "H,30 * * * *", "1-5/9 * * * *", "H(0-9)/10 * * * *", "005 * * * *", "@midnight"),
+        *("TZ=Europe/Berlin\nH 2 * * *\n# at noon\n\n@daily", "\n\nH 2 * * *"),
+    ],
+)
+def test_schedules_that_jenkins_takes(schedule: str) -> None:
+    assert wrong_schedule(schedule) is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "wrong"),
+    [
+        ("every day", "it has 2 of 5 fields"),
+        ("* * * *", "it has 4 of 5 fields"),
+        ("H 2 * * * # noon", "it has 7 of 5 fields"),
+        ("99 * * * *", "'99' is no minute (0 to 59)"),
+        ("* 24 * * *", "'24' is no hour (0 to 23)"),
+        ("* * 0 * *", "'0' is no day of the month (1 to 31)"),
+        ("* * * * MON", "'MON' is no day of the week"),
+        ("* * * * 7-8", "'7-8' is no day of the week (0 to 7)"),
+        ("5-3 * * * *", "'5-3' is no minute"),
+        ("H(9-2) * * * *", "'H(9-2)' is no minute"),
+        ("*/0 * * * *", "'*/0' is no minute"),
+        ("H/70 * * * *", "'H/70' is no minute"),
+        ("H(0-9)/11 * * * *", "'H(0-9)/11' is no minute"),
+        ("5/10 * * * *", "'5/10' is no minute"),
+        ("1,,2 * * * *", "'' is no minute"),
+        ("h 2 * * *", "'h' is no minute"),
+        ("@reboot", "'@reboot' is none of Jenkins' names"),
+        ("H 2 * * *\nnever", "'never' is no schedule"),
+        ("TZ=UTC H 2 * * *", "it has 6 of 5 fields"),
+    ],
+)
+def test_schedules_that_jenkins_would_save_and_never_run(schedule: str, wrong: str) -> None:
+    assert wrong in (wrong_schedule(schedule) or "")
+
+
+@pytest.mark.parametrize("key", ["cron", "poll"])
+def test_a_wrong_schedule_is_an_error_of_its_key(key: str) -> None:
+    (what,) = wrong_with(JOB % f"{key}: every day")
+    assert what == f"jenkins.yaml:3: models[0].{key}: 'every day' is no schedule: it has 2 of 5 fields"
+
+
+@pytest.mark.parametrize("at", ["../x", "a[", "properties/*", ".", "a b"])
+def test_a_raw_element_has_a_place_that_is_one(at: str) -> None:
+    (what,) = wrong_with(JOB % f"xml: [{{at: '{at}', element: <a/>}}]")
+    assert "no path of elements" in what
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "kind: secret_text, secret: '${NOTHING}'",
+        "kind: secret_text, secret: '${UNSET:-}'",
+        "kind: username_password, username: u, password: ''",
+        "kind: ssh_key, username: u, private_key: ' '",
+    ],
+)
+def test_an_empty_secret_does_not_replace_one_that_works(credential: str) -> None:
+    (what,) = wrong_with(f"credentials: [{{id: a, {credential}}}]", NOTHING="")
+    assert "the secret is empty" in what
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [("https://ci.example.com/job/ml", "ml"), ("https://ci.example.com/x/job/teams/job/ml/", "teams/ml")],
+)
+def test_the_address_of_a_folder_is_not_that_of_a_jenkins(url: str, folder: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(f"server: {{url: '{url}'}}\nfolder: ml\n")
+    assert "that of a folder or job" in caught.value.what
+    assert f"folder: {folder} names it" in caught.value.todo
+
+
+def test_settings_show_no_secret_when_printed() -> None:
+    text = YAML + "owner: x\n"
+    text = text.replace(
+        "credentials:\n",
+        "credentials:\n  - {id: k, kind: ssh_key, username: u, private_key: canary-key, passphrase: canary-phrase}\n",
+    )
+    made = settings(text, None, JENKINS_TOKEN="canary-token", GIT_TOKEN="canary-git", API_KEY="canary-api")
+    assert made.credentials[0].private_key == "canary-key"  # type: ignore[union-attr]
+    assert "canary" not in repr(made) + str(made) + repr(made.server)
