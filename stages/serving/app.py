@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import logging
@@ -16,6 +15,7 @@ import orjson
 
 from stages.serving import page
 from stages.serving.batcher import Batcher, Overloaded
+from stages.serving.deadline import Deadlines
 from stages.serving.decode import Problem, json_type
 from stages.serving.http import Disconnected, Receive, Refused, Response, Scope, Send, answer, header, parse, read_body
 from stages.serving.limits import Limits
@@ -65,6 +65,7 @@ class Service:
         self._key = api_key.encode() if api_key else None
         self._log_access = log_access
         self._in_flight = 0
+        self._deadlines = Deadlines(self.limits.deadline_seconds)
         self.monitoring.in_flight.set_function(lambda: float(self._in_flight))
         self._batcher = Batcher(
             predictor.predict, self.limits.max_batch_rows, self.limits.max_waiting_rows, self.monitoring.batch
@@ -157,7 +158,7 @@ class Service:
         self._in_flight += 1
         whole = False
         try:
-            async with asyncio.timeout(self.limits.deadline_seconds):
+            with self._deadlines:
                 body = await read_body(scope, receive, self.limits.max_body_bytes)
                 whole = True
                 return await self._answer(body)
