@@ -12,7 +12,9 @@ from typing import Any
 
 
 class Deadlines:
-    """Belongs to one event loop at a time. `with deadlines: …` around what must end within `seconds`; raises TimeoutError."""
+    """Belongs to one event loop at a time. `with deadlines: …` goes around what must end within `seconds`; raises
+    TimeoutError.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
