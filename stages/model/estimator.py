@@ -90,7 +90,10 @@ def _instance(dotted: str, params: Mapping[str, Any], key: str) -> Any:
         if hasattr(estimator, "_parameter_constraints"):  # of scikit-learn's own, not of what only inherits from it
             estimator._validate_params()
     except (TypeError, ValueError, AttributeError) as error:
-        raise _error(f"{key}.params", one_line(error), f"see the parameters of {cls.__name__}") from error
+        todo = f"see the parameters of {cls.__name__}"
+        if "'estimators'" in str(error):
+            todo = "give them by name: estimators: [[first, package.module.Class], [second, {class: …, params: {…}}]]"
+        raise _error(f"{key}.params", one_line(error), todo) from error
     return estimator
 
 
