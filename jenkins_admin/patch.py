@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 
 from jenkins_admin import marker
 from jenkins_admin.canonical import UNMANAGED, canonical
+from jenkins_admin.jenkinsfile import own_properties
 from jenkins_admin.render import FOLDER, LIBRARIES, MULTIBRANCH, Item
 from jenkins_admin.xmltree import decoded, element, encoded
 
@@ -29,11 +30,18 @@ def patched(live: ET.Element, item: Item, owner: str) -> ET.Element:
             made.append(copy.deepcopy(child))
     properties, old = made.find("properties"), live.find("properties")
     if properties is not None and old is not None:
+        theirs = own_properties(live)
+        for child in list(properties):
+            if child.tag in item.implied and child.tag in theirs:
+                properties.remove(child)
         ours = {child.tag for child in properties}
         for child in old:
-            keep = made.tag == MULTIBRANCH or _says_nothing(child)
-            if child.tag not in ours and keep:
+            if child.tag in ours:
+                continue
+            if made.tag == MULTIBRANCH or _says_nothing(child):
                 properties.append(copy.deepcopy(child))
+            elif child.tag in theirs:
+                properties.append(theirs[child.tag])
     _keep_source_ids(live, made)
     return made
 

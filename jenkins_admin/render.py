@@ -30,6 +30,7 @@ MULTIBRANCH = "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchPro
 PIPELINE = "flow-definition"
 LIBRARIES = "org.jenkinsci.plugins.workflow.libs.FolderLibraries"
 LIBRARY = "org.jenkinsci.plugins.workflow.libs.LibraryConfiguration"
+ONE_AT_A_TIME = "org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty"
 
 _FOLDER_PLUGIN = "com.cloudbees.hudson.plugins.folder"
 _WORKFLOW = "org.jenkinsci.plugins.workflow"
@@ -41,12 +42,14 @@ ItemKind = Literal["folder", "multibranch", "pipeline"]
 class Item:
     """Something with a path in Jenkins (`ml/flight-delays`), and its configuration.
 
-    `depth_first` order of a list of items is the order in which they can be created.
+    `depth_first` order of a list of items is the order in which they can be created. `implied`: tags of properties
+    that are there although the file says nothing of them; a Jenkinsfile may say otherwise.
     """
 
     path: str
     kind: ItemKind
     config: ET.Element
+    implied: frozenset[str] = frozenset()
 
     @property
     def parent(self) -> str:
@@ -176,7 +179,8 @@ def _job(model: Model, settings: JenkinsYaml) -> Item:
     config = _pipeline(model, head) if kind == "pipeline" else _multibranch(model, head)
     for raw in model.xml or []:
         _put(config, raw)
-    return Item(path, kind, config)
+    unsaid = kind == "pipeline" and model.concurrent is None and model.abort_previous is None
+    return Item(path, kind, config, frozenset({ONE_AT_A_TIME}) if unsaid else frozenset())
 
 
 def _multibranch(model: Model, head: list[ET.Element]) -> ET.Element:
@@ -265,7 +269,7 @@ def _pipeline(model: Model, head: list[ET.Element]) -> ET.Element:
     if not model.concurrent:
         properties.append(
             element(
-                f"{_WORKFLOW}.job.properties.DisableConcurrentBuildsJobProperty",
+                ONE_AT_A_TIME,
                 element("abortPrevious", _boolean(bool(model.abort_previous))),
             )
         )
