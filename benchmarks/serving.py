@@ -112,7 +112,7 @@ def run(command: list[Any], **more: Any) -> str:
     )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return str(done.stdout)
 
 
 # ---- what is needed

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from stages.config import schema
 
@@ -19,7 +20,7 @@ def keys(model):
 
 def test_every_key_of_ml_yaml_is_in_the_reference():
     text = (ROOT / "docs/reference/ml-yaml.md").read_text()
-    sections = (
+    sections: tuple[Any, ...] = (
         schema.Config,
         schema.Data,
         schema.ReadOptions,

@@ -54,7 +54,7 @@ def test_a_stage_leaves_its_files_and_a_record(project):
 
 
 def test_nothing_changed_nothing_runs(project):
-    calls = []
+    calls: list[int] = []
     carry_out(project, stage(a=1), writes("x", calls))
     assert carry_out(project, stage(a=1), writes("x", calls)).status == "skipped"
     assert calls == [1]
@@ -139,8 +139,11 @@ def test_a_finished_no_ends_the_same_way_again_without_running(project):
 
 
 def test_a_bug_in_the_work_leaves_nothing(project):
+    def bug(out):
+        return Work({"n": 1 / 0})
+
     with pytest.raises(ZeroDivisionError):
-        carry_out(project, stage(), lambda out: 1 / 0)
+        carry_out(project, stage(), bug)
     assert result.read(project.folder("prepare")) is None
     assert not project.folder("prepare.failed").exists()
     assert not (project.work / ".tmp").exists()
