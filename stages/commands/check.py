@@ -40,11 +40,8 @@ def check(project: Project) -> Answer:
     if not project.config.validation.metrics:
         notes.append("validate.metrics is empty: the gate approves nothing until it says what a good model is")
     source = project.config.data.source
-    if (
-        isinstance(source, str)
-        and ":" not in source
-        and not glob(str(project.path(source)), recursive=True)  # noqa: PTH207  pathlib refuses an absolute pattern
-    ):
+    # pathlib's glob refuses an absolute pattern
+    if isinstance(source, str) and ":" not in source and not glob(str(project.path(source))):  # noqa: PTH207
         notes.append(f"data.source is not here: {project.loaded.document.data['data']['source']}")
     if not project.config.deploy:
         notes.append("deploy is empty: mlci run ends after validate")
