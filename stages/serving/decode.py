@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from sys import float_info
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -83,7 +84,7 @@ class Decoder:
         if len(rows) == 1 and type(rows[0]) is dict:
             flawless = self._one(rows[0])
             if flawless is not None:
-                ignored, unknown = self._extra(rows)
+                ignored, unknown = (0, 0) if rows[0].keys() == self._known else self._extra(rows)
                 return Decoded(flawless, 1, ignored=ignored, unknown=unknown, unseen=self._unseen(flawless))
         shapes = [i for i, row in enumerate(rows) if type(row) is not dict]
         refused = len(shapes)
@@ -238,7 +239,14 @@ def _number(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
     low, high = feature.get("min"), feature.get("max")
     allowed = None if feature.get("values") is None else frozenset(cells.canonical(v) for v in feature["values"])
 
+    # What nearly every value is: of the expected type and between the bounds. An infinity is beyond the largest float.
+    usual, most = (int, 2**63 - 1) if convert is _whole else (float, float_info.max)
+    least = -most if low is None else max(low, -most)
+    most = most if high is None else min(high, most)
+
     def check(value: Any) -> Any:
+        if type(value) is usual and least <= value <= most and allowed is None:
+            return value
         number = convert(value, wrong, infinite)
         if type(number) is Bad:
             return number
@@ -286,7 +294,7 @@ def _text(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
             if not isinstance(value, int | float):
                 return wrong
             value = cells.canonical(value)
-        elif cells.CONTROL.search(value):
+        elif not value.isprintable() and cells.CONTROL.search(value):
             return control
         if allowed is not None and value not in allowed:
             return outside
