@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 100_000
 _MAX_LEVELS = 100
 _ITERATIONS = 200
+_PIECE = 20_000
 
 
 class Linear:
@@ -74,7 +75,14 @@ class Linear:
         self._numbers[name] = (float(known.mean()) if len(known) else 0.0, spread or 1.0)
 
     def _encoded(self, frame: pd.DataFrame) -> sparse.csr_array:
-        """float32 CSR: only what is not zero is kept, each column's block at its own offset."""
+        """float32 CSR, made piece by piece, so that its coordinates never stand in memory whole."""
+        from scipy import sparse
+
+        pieces = [self._piece(frame.iloc[start : start + _PIECE]) for start in range(0, max(len(frame), 1), _PIECE)]
+        return pieces[0] if len(pieces) == 1 else sparse.vstack(pieces, format="csr")
+
+    def _piece(self, frame: pd.DataFrame) -> sparse.csr_array:
+        """Only what is not zero is kept, each column's block at its own offset."""
         from scipy import sparse
 
         n, at = len(frame), 0
