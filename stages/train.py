@@ -137,8 +137,11 @@ def _export(project: Project, out: Path, found: Trained, golden: dict[str, Any])
         (out / "model.onnx").write_bytes(exported.content)
         return {**record, "sha256": hashlib.sha256(exported.content).hexdigest()}
     if wanted == "require":
-        what = f"there is no ONNX model of this pipeline: {record['reason']}"
-        raise ArtefactError("MOD_ONNX", what, "set model.onnx: auto, or change the model")
+        raise ArtefactError(
+            "MOD_ONNX",
+            f"there is no ONNX model of this pipeline: {record['reason']}",
+            "set model.onnx: auto, which serves with scikit-learn, or change the model",
+        )
     console.log.info("scikit-learn will serve, there is no ONNX model: %s", record["reason"])
     return record
 

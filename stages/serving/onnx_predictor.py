@@ -190,8 +190,11 @@ def _session(content: bytes) -> Any:
         what = f"onnxruntime cannot read model.onnx: {' '.join(str(error).split())[:200]}"
         raise ArtefactError("MOD_UNREADABLE", what, _AGAIN) from error
     if session.get_providers() != [_PROVIDER]:
-        what = f"onnxruntime runs on {', '.join(session.get_providers())}, parity was proved on {_PROVIDER}"
-        raise ArtefactError("MOD_PROVIDER", what, "install the onnxruntime package for CPUs")
+        raise ArtefactError(
+            "MOD_PROVIDER",
+            f"onnxruntime runs on {', '.join(session.get_providers())}, parity was proved on {_PROVIDER}",
+            "install the onnxruntime package for CPUs",
+        )
     return session
 
 
