@@ -353,6 +353,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         answer = Answer(exit_code=130)
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
+    except SystemExit as error:
+        if command is None:  # --help and --version
+            raise
+        what = f"code of the repository ended the program: SystemExit({error.code!r})"
+        ended = UsageError("CFG_EXIT", what, "take sys.exit out of what mlci imports and calls")
+        answer = Answer(exit_code=ended.exit_code, error=ended)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -362,7 +368,15 @@ def main(argv: list[str] | None = None) -> int:
         traceback.print_exc()
         print(REPORT, file=sys.stderr)
         answer = Answer(exit_code=1)
-    return _say(answer, command, as_json)
+    try:
+        return _say(answer, command, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return answer.exit_code
+    except OSError as error:
+        print(f"error DEP_DISK: standard output: {error.strerror}\n  -> free space there", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 5
 
 
 def _set_up(arguments: argparse.Namespace) -> None:

@@ -75,7 +75,7 @@ def _why(environment: Environment, target: Target, digest: str) -> list[str]:
         return [f"{environment.name} has model {current.digest[:12]}, this one is {digest[:12]}"]
     try:
         answers = target.answers(environment.version(digest))
-    except ArtefactError as error:
+    except (ArtefactError, UsageError) as error:
         return [error.what]  # the store's copy is damaged; putting it there again mends it
     if not answers:
         return [f"{environment.name} does not give the golden answers of {digest[:12]} now"]

@@ -17,7 +17,7 @@ from stages.project import Project
 from stages.records import result
 from stages.records.atomic import disk_errors
 from stages.records.digest import canonical_json
-from stages.records.lock import exclusive
+from stages.records.lock import exclusive, recover
 from stages.records.stage import swap_in
 
 #: Stages that travel; a deployment belongs to the machine that made it.
@@ -29,8 +29,11 @@ def pack(project: Project, file: Path) -> Answer:
     """Write the records and files of all stages into `file`, a tar with a manifest of digests first.
 
     Raises:
-        ArtefactError: MOD_NOTHING_TO_PACK, MOD_RECORD: a file does not match its record; InfraError: DEP_DISK.
+        UsageError: CFG_FILE: no such folder. ArtefactError: MOD_NOTHING_TO_PACK, MOD_RECORD: a file does not match its
+        record. InfraError: DEP_DISK.
     """
+    if not file.parent.is_dir():
+        raise UsageError("CFG_FILE", f"{project.show(file)}: there is no folder {file.parent}", "make it first")
     with exclusive(project.work):
         files: dict[str, Path] = {}
         for stage in STAGES:
@@ -93,7 +96,7 @@ def unpack(project: Project, file: Path) -> Answer:
             for stage in stages:
                 swap_in(project, stage, arriving / stage)
         finally:
-            shutil.rmtree(arriving, ignore_errors=True)
+            recover(project.work)
     line = f"unpacked {', '.join(stages)} of {project.config.name} from {project.show(file)}"
     return Answer([line], {"file": str(file), "stages": stages})
 

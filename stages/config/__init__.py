@@ -64,7 +64,7 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
     environment = os.environ if environment is None else environment
     data = substitute(document, environment)
     if isinstance(data, dict):
-        data.setdefault("store", environment.get("MLCI_STORE", DEFAULT_STORE))
+        data.setdefault("store", environment.get("MLCI_STORE") or DEFAULT_STORE)
     config, errors = problems.build(Config, document, data)
     typed = problems.typed(data, Config) if isinstance(data, dict) else data
     errors += rules.check(document, typed) + later.refuse(document, typed)

@@ -317,6 +317,8 @@ class Target(Section):
                 )
         if self.target in ("process", "container") and self.port is None:
             raise problem(f"a {self.target} target needs a port", "add port: 8080")
+        if self.target == "service" and self.publish and self.port is None:
+            raise problem("a service target needs a port", "add port: 8080, or publish: false for a proxy of your own")
         return self
 
 

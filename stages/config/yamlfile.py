@@ -288,10 +288,10 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
             if match.group(0) == "$${":
                 return "${"
             variable, default = match.group(1), match.group(3)
+            if match.group(2) is not None:
+                return environment.get(variable) or default  # as in a shell, `:-` stands for unset or empty
             if variable in environment:
                 return environment[variable]
-            if match.group(2) is not None:
-                return default
             problems.append(
                 ConfigError(
                     "CFG_ENV_UNSET",

@@ -180,8 +180,10 @@ def _module(module_name: str, dotted: str, key: str) -> Any:
 
         todo = f"it is {elsewhere}" if elsewhere else nearest(word, names)
         raise _error(key, f"{dotted}: there is no module {missing!r}", todo) from None
-    except Exception as error:  # the module may be the user's own and raise anything
-        raise _error(key, f"importing {module_name} failed: {one_line(error)}", "correct the module") from error
+    except (Exception, SystemExit) as error:  # the module may be the user's own and raise anything
+        raise _error(
+            key, f"importing {module_name} failed: {type(error).__name__} {one_line(error)}", "correct the module"
+        ) from error
 
 
 def _install(distribution: str) -> str:

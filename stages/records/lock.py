@@ -41,6 +41,8 @@ def exclusive(work: Path) -> Iterator[None]:
         return
     from filelock import FileLock
 
+    if work.is_file():
+        raise InfraError("DEP_DISK", f"{work}: is a file, and mlci keeps a folder there", "move it away")
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.config.schema import Target as Settings
-from stages.errors import InfraError, UsageError
+from stages.errors import ArtefactError, InfraError, UsageError
 from stages.project import Project
 from stages.store import Alias, DirectoryStore, Store
 from stages.store.version import CODE
@@ -131,12 +131,16 @@ class Environment:
         return ProcessTarget(place)
 
     def version(self, digest: str) -> Version:
-        """A version of the store, its files checked.
+        """A version of the store that the promotion log names, its files checked.
 
         Raises:
-            UsageError: STO_UNKNOWN. ArtefactError: STO_DIGEST.
+            ArtefactError: STO_DIGEST: damaged, or gone.
         """
-        folder = self.store.get(self.model, digest)
+        try:
+            folder = self.store.get(self.model, digest)
+        except UsageError as error:
+            todo = "deploy the model again, or restore the store from a backup"
+            raise ArtefactError("STO_DIGEST", f"{error.what}, or only a part of it", todo) from error
         code = folder / CODE
         return Version(self.model, folder.name, folder, code if code.is_dir() else None, golden_of(folder))
 

@@ -103,13 +103,14 @@ def _note(environment: Environment, versions: list[str], answers: bool) -> str |
             if not versions
             else f"a service runs that nobody promoted; run: {again}"
         )
+    back = f"mlci rollback --env {environment.name} --to {alias.digest[:12]}"
     if not versions:
-        return f"it does not run; run: {again}"
+        return f"it does not run; run: {back}"
     if alias.digest not in versions:
-        return f"{versions[-1][:12]} runs instead; run: {again}"
+        return f"{versions[-1][:12]} runs instead; run: {back}"
     if len(versions) > 1:
         return f"an interrupted deployment left {len(versions) - 1} more running; run: {again}"
-    return None if answers else f"it runs, but does not answer as recorded; run: {again}"
+    return None if answers else f"it runs, but does not answer as recorded; run: {back}"
 
 
 def _entry(environment: Environment, note: str | None, answers: bool = False) -> dict[str, Any]:

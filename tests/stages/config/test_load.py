@@ -42,6 +42,7 @@ def test_the_required_keys_are_enough(tmp_path):
 
 def test_the_store_comes_from_the_environment(tmp_path):
     assert load(tmp_path, MLCI_STORE="/srv/store").config.store == "/srv/store"
+    assert load(tmp_path, MLCI_STORE="").config.store == config.DEFAULT_STORE
 
 
 def test_each_missing_key_is_named(tmp_path):

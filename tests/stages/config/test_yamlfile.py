@@ -92,8 +92,8 @@ def test_an_escaped_reference_stays_and_replaced_text_is_not_searched_again():
     assert substituted("a: $${A}\nb: ${A}", A="${B}") == {"a": "${A}", "b": "${B}"}
 
 
-def test_an_empty_variable_is_set():
-    assert substituted("a: ${A:-d}", A="") == {"a": ""}
+def test_an_empty_variable_is_set_but_takes_the_default_as_in_a_shell():
+    assert substituted("a: ${A}\nb: ${A:-d}", A="") == {"a": "", "b": "d"}
 
 
 def test_all_unset_variables_are_reported():
