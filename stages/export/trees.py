@@ -24,16 +24,15 @@ MOST_NODES = 1_500_000
 #: Nodes up to which plain trees count in float64, so that answers are exact to the last bits.
 MOST_EXACT_NODES = 300_000
 
-#: Modes of a node: x ≤ threshold, or x is one of a set.
-_LEQ, _MEMBER = 0, 6
+#: The mode of a node: x ≤ threshold.
+_LEQ = 0
 
 
 @dataclass
 class Tree:
     """One tree as arrays, one entry per node; node 0 is the root.
 
-    `values`: what a leaf gives. `members`: node → numbers that go left, where a node asks for a set instead of a
-    threshold.
+    `values`: what a leaf gives.
     """
 
     left: np.ndarray
@@ -43,7 +42,6 @@ class Tree:
     threshold: np.ndarray
     missing_left: np.ndarray
     values: np.ndarray
-    members: dict[int, np.ndarray] | None = None
 
 
 def plain(tree: Any, values: np.ndarray) -> Tree:
@@ -62,25 +60,15 @@ def plain(tree: Any, values: np.ndarray) -> Tree:
 def histogram(predictor: Any) -> Tree:
     """A tree of histogram gradient boosting."""
     nodes = predictor.nodes
-    members = {
-        int(at): _bits(predictor.raw_left_cat_bitsets[nodes["bitset_idx"][at]])
-        for at in np.flatnonzero(nodes["is_categorical"].astype(bool) & ~nodes["is_leaf"].astype(bool))
-    }
     return Tree(
         left=nodes["left"].astype(np.int64),
         right=nodes["right"].astype(np.int64),
         leaf=nodes["is_leaf"].astype(bool),
         feature=nodes["feature_idx"].astype(np.int64),
-        threshold=np.where(nodes["is_categorical"], 0.0, nodes["num_threshold"]),
+        threshold=nodes["num_threshold"],
         missing_left=nodes["missing_go_to_left"].astype(bool),
         values=nodes["value"],
-        members=members or None,
     )
-
-
-def _bits(bitset: np.ndarray) -> np.ndarray:
-    """Numbers whose bit is set in eight words of 32 bits."""
-    return np.flatnonzero(np.unpackbits(np.ascontiguousarray(bitset).view(np.uint8), bitorder="little"))
 
 
 def rounded_down(thresholds: np.ndarray) -> np.ndarray:
@@ -156,21 +144,15 @@ def _count(trees: Sequence[Tree]) -> int:
 
 def _attributes(trees: Sequence[Tree], targets: Sequence[int], dtype: Any) -> dict[str, Any]:
     parts: dict[str, list[np.ndarray]] = {}
-    roots, members, inner, outer = [], [], 0, 0
+    roots, inner, outer = [], 0, 0
     for tree, target in zip(trees, targets, strict=True):
         tree = tree if not tree.leaf[0] else _with_root(tree)
         branch = ~tree.leaf
         place = np.where(tree.leaf, np.cumsum(tree.leaf) - 1 + outer, np.cumsum(branch) - 1 + inner)
         left, right = tree.left[branch], tree.right[branch]
-        modes = np.full(len(left), _LEQ, dtype=np.uint8)
-        if tree.members:
-            at = sorted(tree.members)
-            modes[np.cumsum(branch)[at] - 1] = _MEMBER
-            members += [np.append(tree.members[node].astype(np.float64), np.nan) for node in at]
         found = {
             "nodes_featureids": tree.feature[branch],
             "nodes_splits": tree.threshold[branch],
-            "nodes_modes": modes,
             "nodes_truenodeids": place[left],
             "nodes_falsenodeids": place[right],
             "nodes_trueleafs": tree.leaf[left],
@@ -186,17 +168,15 @@ def _attributes(trees: Sequence[Tree], targets: Sequence[int], dtype: Any) -> di
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     splits, weights = joined.pop("nodes_splits"), joined.pop("leaf_weights")
     splits = rounded_down(splits) if dtype == np.float32 else splits.astype(dtype)
-    sets = {"membership_values": numpy_helper.from_array(np.concatenate(members).astype(dtype))} if members else {}
     return {
         "n_targets": int(max(targets)) + 1,
         "post_transform": 0,
         "aggregate_function": 1,
         "tree_roots": np.array(roots),
         "nodes_splits": numpy_helper.from_array(splits),
-        "nodes_modes": numpy_helper.from_array(joined.pop("nodes_modes")),
+        "nodes_modes": numpy_helper.from_array(np.full(len(splits), _LEQ, dtype=np.uint8)),
         "leaf_weights": numpy_helper.from_array(weights.astype(dtype)),
         **{name: values.astype(np.int64) for name, values in joined.items()},
-        **sets,
     }
 
 

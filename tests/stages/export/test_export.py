@@ -489,3 +489,25 @@ def test_a_fault_of_the_converter_is_a_refusal_with_its_reason(sides, monkeypatc
     monkeypatch.setitem(estimators._OWN, "LogisticRegression", fail)
     found = check(sides, LogisticRegression(max_iter=500), "two", REFUSED)
     assert found.record["reason"] == "the conversion failed: AttributeError: no attribute _renamed"
+
+
+@pytest.mark.parametrize("target", ["two", "three", "value"])
+def test_large_forests_count_in_float32_with_thresholds_rounded_down(sides, target, monkeypatch):
+    monkeypatch.setattr(trees, "MOST_EXACT_NODES", 0)
+    estimator = RandomForestRegressor(8) if target == "value" else RandomForestClassifier(8, min_samples_leaf=2)
+    found = check(sides, estimator, target, PROVED)
+    assert found.record["max_delta"] > 0  # it did take that way
+
+
+def test_trees_of_one_leaf(sides):
+    check(sides, HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=1000), "two", PROVED)
+    check(sides, RandomForestClassifier(3, min_samples_leaf=1000), "three", PROVED)
+
+
+def test_native_categories_of_histogram_boosting_are_refused(sides):
+    features = [f for f in FEATURES if f["type"] in ("category", "integer")]
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+    preprocess = ColumnTransformer([("c", codes, CATEGORIES)], remainder="passthrough")
+    estimator = HistGradientBoostingClassifier(max_iter=3, categorical_features=[0, 1])
+    found = check(sides, estimator, "two", REFUSED, preprocess=preprocess, features=features)
+    assert "categorical splits" in found.record["reason"]
