@@ -181,7 +181,7 @@ def test_a_life(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped["version"] == one
     assert operate.stop(project) == []
     assert serving(project) is None
-    assert operate.status(project)[0]["note"] == "it does not run; run: mlci deploy --env local"
+    assert operate.status(project)[0]["note"] == f"it does not run; run: mlci rollback --env local --to {one[:12]}"
     assert list((project.folder("deploy") / "local" / "services").iterdir()) == []
 
 
