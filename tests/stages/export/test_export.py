@@ -494,7 +494,7 @@ def test_a_fault_of_the_converter_is_a_refusal_with_its_reason(sides, monkeypatc
 @pytest.mark.parametrize("target", ["two", "three", "value"])
 def test_large_forests_count_in_float32_with_thresholds_rounded_down(sides, target, monkeypatch):
     monkeypatch.setattr(trees, "MOST_EXACT_NODES", 0)
-    estimator = RandomForestRegressor(8) if target == "value" else RandomForestClassifier(8, min_samples_leaf=2)
+    estimator = RandomForestRegressor(8) if target == "value" else RandomForestClassifier(7)
     found = check(sides, estimator, target, PROVED)
     assert found.record["max_delta"] > 0  # it did take that way
 
