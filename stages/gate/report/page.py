@@ -97,6 +97,7 @@ def write(folder: Path, facts: Facts) -> None:
 def _head(facts: Facts) -> dict[str, Any]:
     order = ("failed", "inconclusive", "warned", "passed", "skipped")
     rules = sorted(facts.outcomes, key=lambda one: order.index(one.status))
+    stopping = [one for one in rules if one.stops]
     counts = {word: sum(one.status == word for one in rules) for word in order}
     return {
         "name": facts.name,
@@ -108,7 +109,7 @@ def _head(facts: Facts) -> dict[str, Any]:
         "verdict": facts.gate["verdict"],
         "answer": _ANSWERS[facts.gate["verdict"]],
         "sentence": facts.gate["sentence"],
-        "deciding": [one for one in rules if one.stops or one.status == "warned"],
+        "deciding": [*(stopping if stopping[1:] else []), *(one for one in rules if one.status == "warned")],
         "rules": rules,
         "counts": ", ".join(f"{count} {_WORDS[word]}" for word, count in counts.items() if count),
         "marks": verdict.MARKS,
