@@ -17,11 +17,11 @@ from jenkins_admin import status as overview
 from jenkins_admin.applying import Outcome, Report, carry_out
 from jenkins_admin.connection import Connection, JenkinsError
 from jenkins_admin.follow import Build, BuildResult, Follower, Patience
-from jenkins_admin.jobs import Job, checked, model_named, resolve
+from jenkins_admin.jobs import Job, absent, checked, model_named, resolve
 from jenkins_admin.plan import Action, Plan
 from jenkins_admin.schema import JenkinsYaml
 from jenkins_admin.server import Server, job_url
-from stages.errors import ConfigError
+from stages.errors import ConfigError, UsageError
 
 
 class Admin:
@@ -166,16 +166,27 @@ class Admin:
         return self.follower(patience).started(job, item)
 
     def scan(self, model: str) -> None:
-        """Let a multibranch model look for branches now."""
-        path = rendering.path_of(model_named(self.settings, model), self.settings)
+        """Let a multibranch model look for branches now. Raises: UsageError: JEN_NO_MODEL, JEN_NO_BRANCH."""
+        found = model_named(self.settings, model)
+        path = rendering.path_of(found, self.settings)
+        if rendering.complete(found, self.settings.defaults).kind == "pipeline":
+            # Jenkins would start a build.
+            raise UsageError("JEN_NO_BRANCH", f"{model} is a pipeline of one branch", "there is nothing to look for")
         self._connection.post(f"{job_url(path)}/build", params={"delay": "0"}, accept=(200, 201, 302), repeat=True)
 
     def build(self, model: str, number: int | None = None, branch: str | None = None) -> Build:
-        """A build by its number (default: the last). Raises: JenkinsError: JEN_NOT_FOUND."""
+        """A build by its number (default: the last).
+
+        Raises:
+            UsageError: JEN_NO_MODEL, JEN_NO_BRANCH.
+            JenkinsError: JEN_NOT_FOUND.
+        """
         job = self.job(model, branch)
-        answer = self.server.build(job.path, number or "lastBuild", "number,url")
+        answer = self.server.build(job.path, "lastBuild" if number is None else number, "number,url")
         if answer is None:
-            what = f"{job.label} has no build {number}" if number else f"{job.label} was never built"
+            if not self.server.exists(job.path):
+                raise absent(self.server, job)
+            what = f"{job.label} was never built" if number is None else f"{job.label} has no build {number}"
             raise JenkinsError("JEN_NOT_FOUND", what, "mlci-admin status shows the last build", 404)
         return Build(job, int(answer["number"]), str(answer.get("url", "")))
 
@@ -233,8 +244,10 @@ class Admin:
     # ---- looking -------------------------------------------------------------------------------------------------
 
     def status(self, model: str | None = None) -> list[overview.ModelStatus]:
-        """How one model or all of them are."""
+        """How one model or all of them are. Raises: JenkinsError: none of them can be read."""
         models = [model_named(self.settings, model)] if model else self.settings.models
+        # Once, not with all its retries for each model.
+        self.server.check_there()
         return overview.read(self.server, self.settings, models)
 
     def artifacts(

@@ -41,7 +41,11 @@ class Fetched:
 
 
 def listed(server: Server, build: Build, patterns: Sequence[str] = ()) -> list[Artifact]:
-    """The artifacts of a build, or those that match a pattern (`*.json`, `.mlci/**`). Raises: JenkinsError."""
+    """The artifacts of a build, or those that match a pattern (`*.json`, `.mlci/**`).
+
+    Raises:
+        JenkinsError: JEN_NOT_FOUND: no such build, or patterns of which none matches.
+    """
     tree = "artifacts[fileName,relativePath],fingerprint[fileName,hash]"
     answer = server.build(build.job.path, build.number, tree)
     if answer is None:
@@ -58,6 +62,13 @@ def listed(server: Server, build: Build, patterns: Sequence[str] = ()) -> list[A
         known = hashes.get(str(one["fileName"]), set())
         # Fingerprints go by file name: several files of one name cannot be told apart.
         found.append(Artifact(path, next(iter(known)) if len(known) == 1 else None))
+    if patterns and not found:
+        # Exit 0 with nothing fetched would surprise whoever unpacks it next.
+        what = f"no artifact of {build.job.label} #{build.number} matches {', '.join(patterns)}"
+        paths = [str(one["relativePath"]) for one in answer.get("artifacts", [])]
+        more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
+        todo = f"it archived {', '.join(paths[:10])}{more}" if paths else "it archived nothing"
+        raise JenkinsError("JEN_NOT_FOUND", what, todo, 404)
     return found
 
 

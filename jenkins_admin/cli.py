@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from jenkins_admin.answer import Answer
 
+#: Standard output cannot take any more: its reader has gone, its disk is full.
+_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 REPORT = "this is a bug in mlci: please report the lines above and the command"
 
 
@@ -37,6 +40,36 @@ class _Parser(argparse.ArgumentParser):
             close = difflib.get_close_matches(word.split("=")[0], known, n=1)
             todo = (f"did you mean {close[0]}? " if close else "") + todo
         raise UsageError("CFG_USAGE", message, todo)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, extra = super().parse_known_args(args, namespace)
+        # argparse before Python 3.12 gives up an optional argument at the first option: follow MODEL --branch dev 12.
+        for name, kind in (("build", _number), ("model", str)):
+            if extra and not extra[0].startswith("-") and getattr(found, name, "") is None:
+                try:
+                    setattr(found, name, kind(extra[0]))
+                except (ValueError, argparse.ArgumentTypeError) as error:
+                    self.error(f"argument {name.upper()}: {error}")
+                extra = extra[1:]
+        return found, extra
+
+
+def _number(text: str) -> int:
+    """A build's number. Raises: argparse.ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a build")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    """A time to wait. Raises: argparse.ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 class _AppendShared(argparse.Action):
@@ -95,10 +128,13 @@ _MODEL: _Arguments = [
 ]
 _BUILD: _Arguments = [
     *_MODEL,
-    (("build",), {"metavar": "BUILD", "type": int, "nargs": "?", "help": "number of the build (default: the last)"}),
+    (
+        ("build",),
+        {"metavar": "BUILD", "type": _number, "nargs": "?", "help": "number of the build (default: the last)"},
+    ),
 ]
 _TIMEOUT: _Arguments = [
-    (("--timeout",), {"metavar": "SECONDS", "type": float, "help": "stop waiting after so long; the build runs on"}),
+    (("--timeout",), {"metavar": "SECONDS", "type": _seconds, "help": "stop waiting after so long; the build runs on"}),
 ]
 _ANSWER: _Arguments = [
     *_BUILD,
@@ -169,6 +205,19 @@ COMMANDS: dict[str, tuple[str, _Arguments]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns its exit code; what `--json` asks for is the last line of standard output."""
+    try:
+        return _run(argv)
+    except OSError as error:
+        # Whoever reads standard output has gone, or there is no room for it. What is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
+        todo = "make room, or send it elsewhere"
+        print(f"error JEN_OUTPUT: standard output: {error.strerror}\n  -> {todo}", file=sys.stderr)
+        return 5
+
+
+def _run(argv: list[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     as_json, command, answer, error = "--json" in words, None, None, None
     exit_code = 0
@@ -186,10 +235,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         exit_code = 130
         print("interrupted", file=sys.stderr)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:  # noqa: BLE001  the one place where a bug becomes exit code 1
+    except Exception as failure:  # the one place where a bug becomes exit code 1
+        if isinstance(failure, OSError) and failure.errno in _OUTPUT and failure.filename is None:
+            raise
         import traceback
 
         traceback.print_exc()

@@ -166,6 +166,7 @@ def _outcome_data(outcome: Outcome) -> dict[str, object]:
 def trigger(arguments: argparse.Namespace) -> Answer:
     """`trigger`: queue a build; with --follow, stay until it has ended."""
     parameters = _parameters(arguments)
+    _fits_together(arguments)
     with _admin(arguments, "server") as admin:
         if arguments.scan:
             admin.scan(arguments.model)
@@ -185,8 +186,19 @@ def trigger(arguments: argparse.Namespace) -> Answer:
                     "JEN_INTERRUPTED", "interrupted; it was taken out of the queue", "start it again"
                 ) from None
             what = f"interrupted; {job.label} stays in the queue as item {item}"
-            raise Interrupted("JEN_INTERRUPTED", what, f"mlci-admin follow {arguments.model}") from None
+            todo = f"once it has begun: mlci-admin follow {job.words()}"
+            raise Interrupted("JEN_INTERRUPTED", what, todo) from None
         return _followed(admin, follower, build)
+
+
+def _fits_together(arguments: argparse.Namespace) -> None:
+    if arguments.scan:
+        others = {"--follow": arguments.follow, "--branch": arguments.branch, "-p": arguments.parameters}
+        given = next((name for name, value in others.items() if value), None)
+        if given is not None:
+            raise UsageError("CFG_USAGE", f"--scan starts no build, so {given} means nothing", f"leave {given} out")
+    if arguments.timeout is not None and not arguments.follow:
+        raise UsageError("CFG_USAGE", "--timeout means nothing where nobody waits", "add --follow, or leave it out")
 
 
 def follow(arguments: argparse.Namespace) -> Answer:
@@ -209,7 +221,7 @@ def _followed(admin: Admin, follower: Follower, build: Build) -> Answer:
             what = f"interrupted; {build.job.label} #{build.number} was told to stop"
             raise Interrupted("JEN_INTERRUPTED", what, "start it again when wanted") from None
         what = f"interrupted; {build.job.label} #{build.number} runs on"
-        todo = f"follow it again: mlci-admin follow {build.job.label.partition('/')[0]} {build.number}"
+        todo = f"follow it again: mlci-admin follow {build.job.words(build.number)}"
         raise Interrupted("JEN_INTERRUPTED", what, todo) from None
     data = {
         "job": build.job.path,
@@ -241,7 +253,8 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, str]:
         if value.startswith("@"):
             file = Path(arguments.caller, value[1:])
             try:
-                value = file.read_text(encoding="utf-8")
+                # As it is: reading as text would make line feeds of the line ends of Windows.
+                value = file.read_bytes().decode("utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
                 todo = "name a text file; a value that begins with @ goes into one"
@@ -288,7 +301,8 @@ def status(arguments: argparse.Namespace) -> Answer:
     rows = [("MODEL", "BUILD", "STATE", "AGE", "GATE", "CHAMPION"), *(_row(one, now) for one in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return Answer(lines, {"models": [_status_data(one, now) for one in found]})
+    unread = any(one.state == "?" for one in found)
+    return Answer(lines, {"models": [_status_data(one, now) for one in found]}, 5 if unread else 0)
 
 
 def _row(one: ModelStatus, now: dt.datetime) -> tuple[str, ...]:

@@ -165,11 +165,7 @@ class Connection:
             try:
                 response = self._once(method, url, params, data, headers, stream, anonymous)
             except requests.exceptions.SSLError as error:
-                raise self._error(
-                    "JEN_TLS",
-                    f"{self.server.url}: the certificate is not accepted: {_root(error)}",
-                    "give the authority that signed it as server.ca_file",
-                ) from error
+                raise self._no_tls(error) from error
             except requests.RequestException as error:
                 failure: JenkinsError = self._unreachable(error)
                 may_repeat = repeat or _never_sent(error)
@@ -282,9 +278,17 @@ class Connection:
     def _error(self, code: str, what: str, todo: str, status: int = 0) -> JenkinsError:
         return JenkinsError(code, self.redact(what), todo, status)
 
+    def _no_tls(self, error: requests.exceptions.SSLError) -> JenkinsError:
+        cause = _root(error)
+        if "certificate" in str(error).lower():
+            what, todo = "the certificate is not accepted", "give the authority that signed it as server.ca_file"
+        else:
+            what, todo = "no encrypted connection comes about", "check scheme and port of server.url: is it plain http?"
+        return self._error("JEN_TLS", f"{self.server.url}: {what}: {cause}", todo)
+
     def _unreachable(self, error: requests.RequestException) -> Away:
         cause = _root(error)
-        todo = "check server.url, the network and any proxy (HTTPS_PROXY, NO_PROXY); mlci-admin doctor tells more"
+        todo = "check server.url, the network and any proxy (HTTPS_PROXY, NO_PROXY)"
         return Away("JEN_UNREACHABLE", self.redact(f"{self.server.url} does not answer: {cause}"), todo)
 
     def _not_jenkins(self, response: requests.Response) -> JenkinsError:

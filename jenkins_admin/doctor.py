@@ -84,6 +84,10 @@ def _address(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
         yield Check("address", "failed", error.what, error.todo)
         return
     version = response.headers.get("X-Jenkins")
+    if version is not None and response.status_code == 404:
+        todo = "check the path in server.url: the addresses of Jenkins' pages begin with it"
+        yield Check("address", "failed", f"a Jenkins {version} answers, but none begins at {url}", todo)
+        return
     if version is None:
         todo = "check server.url, its path included; a login page in front needs an exception for the API"
         yield Check("address", "failed", f"{url} answers, but not as Jenkins does", todo)
@@ -99,7 +103,10 @@ def _address(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
 
 
 def _login(server: Server, settings: JenkinsYaml) -> Check:
-    answer = server.connection.json("whoAmI", "name,authenticated,anonymous") or {}
+    answer = server.connection.json("whoAmI", "name,authenticated,anonymous")
+    if answer is None:
+        server.check_there()
+        answer = {}
     if answer.get("anonymous") or not answer.get("authenticated"):
         todo = "give server.user and server.token"
         return Check("login", "failed", "not logged in: Jenkins sees an anonymous visitor", todo)
@@ -229,7 +236,7 @@ def _library(server: Server, settings: JenkinsYaml) -> Check:
         return Check(
             "library", "skipped", f"{shown}: this Jenkins cannot be asked", "see whether a first build loads it"
         )
-    if "Cannot validate" in lines[0]:
+    if "until after saving" in lines[0]:
         return Check("library", "skipped", f"{shown} is not applied yet: apply, then ask again")
     if re.search(r"class=['\"]?ok", response.text):
         return Check("library", "ok", f"{shown}: {lines[0]}")

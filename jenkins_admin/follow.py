@@ -58,6 +58,11 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
 
+def _runs_on(build: Build) -> tuple[str, str]:
+    again = f"mlci-admin follow {build.job.words(build.number)}"
+    return f"{build.job.label} #{build.number} still runs", f"it keeps running; follow it again: {again}"
+
+
 class Follower:
     """Waits, looking less often the longer nothing changes. `say` gets lines about the waiting itself."""
 
@@ -88,7 +93,8 @@ class Follower:
                 self._say(f"in the queue: {why}")
                 self._soon()
             self._wait(
-                f"{job.label} is still in the queue ({why or 'no reason given'})", f"queue item {queue_item} stays"
+                f"{job.label} is still in the queue ({why or 'no reason given'})",
+                f"queue item {queue_item} stays: once it has begun, mlci-admin follow {job.words()}",
             )
 
     def _expired(self, job: Job, queue_item: int) -> Build:
@@ -126,7 +132,7 @@ class Follower:
                     quiet += 1
                     if quiet == 8:
                         self._tell_inputs(build)
-                    self._wait(f"{build.job.label} #{build.number} still runs", "it keeps running")
+                    self._wait(*_runs_on(build))
                     continue
             if self._ended(build):
                 # Whatever was written between the last look and the end.
@@ -135,7 +141,7 @@ class Follower:
                 if tail:
                     yield tail.replace("\r\n", "\n")
                 return
-            self._wait(f"{build.job.label} #{build.number} still runs", "it keeps running")
+            self._wait(*_runs_on(build))
 
     def result(self, build: Build) -> BuildResult:
         """Wait for the end, without the log. Raises: JenkinsError: JEN_BUILD_GONE, JEN_TIMEOUT."""
@@ -143,7 +149,7 @@ class Follower:
             answer = self._look(build)
             if not answer.get("building") and answer.get("result"):
                 return BuildResult(build, str(answer["result"]), float(answer.get("duration", 0)) / 1000)
-            self._wait(f"{build.job.label} #{build.number} still runs", "it keeps running")
+            self._wait(*_runs_on(build))
 
     def _ended(self, build: Build) -> bool:
         answer = self._look(build)
@@ -166,7 +172,7 @@ class Follower:
         for one in pending or []:
             self._say(
                 f"waits for an answer: {one.get('message', one.get('id'))} "
-                f"(mlci-admin approve {build.job.label.partition('/')[0]} {build.number}, or reject)"
+                f"(mlci-admin approve {build.job.words(build.number)}, or reject)"
             )
 
     # ---- waiting -------------------------------------------------------------------------------------------------
@@ -178,9 +184,7 @@ class Follower:
         left = None if self._until is None else self._until - self._patience.clock()
         if left is not None and left <= 0:
             what = f"{late} after {self._patience.timeout:g} s"
-            raise JenkinsError(
-                "JEN_TIMEOUT", what, f"{then}; follow it again with mlci-admin follow, or raise --timeout"
-            )
+            raise JenkinsError("JEN_TIMEOUT", what, f"{then}, or raise --timeout")
         self._patience.sleep(self._pause if left is None else min(self._pause, left))
         self._pause = min(self._pause * 1.5, self._patience.longest)
 
@@ -197,7 +201,7 @@ class Follower:
                     self._say(f"{error.what}; waiting for it to come back")
                 if now - away_since > self._patience.restart:
                     raise
-                self._wait("Jenkins did not come back", "the build may go on there")
+                self._wait("Jenkins did not come back", "the build may go on there: follow it again")
             else:
                 if away_since is not None:
                     self._say("Jenkins is back")

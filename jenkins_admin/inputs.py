@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from jenkins_admin.connection import JenkinsError
 from jenkins_admin.follow import Build
@@ -20,11 +21,12 @@ _HIDDEN_NAME = re.compile(r'<input[^>]*\bname="name"[^>]*\bvalue="([^"]*)"')
 
 @dataclass(frozen=True)
 class Question:
-    """An `input` step that waits. `fields` are the names of what it asks for."""
+    """An `input` step that waits. `fields` are the names of what it asks for; `choices`: name → what may be chosen."""
 
     id: str
     message: str
     fields: tuple[str, ...]
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def reason_field(self) -> str | None:
@@ -38,7 +40,10 @@ def questions(server: Server, build: Build) -> list[Question]:
     if pending is not None:
         return [
             Question(
-                str(one["id"]), str(one.get("message", "")), tuple(str(f["name"]) for f in one.get("inputs") or [])
+                str(one["id"]),
+                str(one.get("message", "")),
+                tuple(str(asked["name"]) for asked in one.get("inputs") or []),
+                _choices(one.get("inputs") or []),
             )
             for one in pending
         ]
@@ -48,6 +53,11 @@ def questions(server: Server, build: Build) -> list[Question]:
         Question(html.unescape(id_), "", tuple(html.unescape(name) for name in _HIDDEN_NAME.findall(body)))
         for id_, body in _FORM.findall(page)
     ]
+
+
+def _choices(asked: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found = {str(one["name"]): (one.get("definition") or {}).get("choices") for one in asked}
+    return {name: [str(choice) for choice in choices] for name, choices in found.items() if choices}
 
 
 def the_question(server: Server, build: Build, id_: str | None) -> Question:
@@ -85,6 +95,9 @@ def approve(
         if name not in question.fields:
             todo = nearest(name, list(question.fields)) if question.fields else "it asks for nothing"
             raise UsageError("JEN_NO_INPUT", f"the question asks for no {name!r}", todo)
+        if name in question.choices and given[name] not in question.choices[name]:
+            what = f"{given[name]!r} is no choice of {name}"
+            raise UsageError("JEN_PARAMETER", what, nearest(given[name], question.choices[name]))
     field = question.reason_field
     if field is not None and field not in given:
         if reason is None:

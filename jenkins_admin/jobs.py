@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -10,18 +11,28 @@ from urllib.parse import quote, unquote
 from jenkins_admin.connection import JenkinsError
 from jenkins_admin.render import complete, path_of
 from jenkins_admin.schema import JenkinsYaml, Model
-from jenkins_admin.server import Server
-from stages.errors import UsageError
+from jenkins_admin.server import Server, job_url
+from stages.errors import MlciError, UsageError
 
 _PRIMARY = ("main", "master", "trunk")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that can be built: its path in Jenkins, and what to call it in messages (`flight-delays/main`)."""
+    """A job that can be built: its path in Jenkins, and what to call it in messages (`flight-delays/main`).
+
+    `model` and `branch` are what names it on the command line.
+    """
 
     path: str
     label: str
+    model: str = ""
+    branch: str | None = None
+
+    def words(self, number: int | None = None) -> str:
+        """The job, and one of its builds, as arguments: `flight-delays 12 --branch dev`."""
+        words = [self.model or self.label, *([] if number is None else [str(number)])]
+        return shlex.join([*words, *([] if self.branch is None else ["--branch", self.branch])])
 
 
 def model_named(settings: JenkinsYaml, name: str) -> Model:
@@ -38,6 +49,11 @@ def model_named(settings: JenkinsYaml, name: str) -> Model:
     if named:
         raise UsageError("JEN_NO_MODEL", f"{name!r} is the name of {len(named)} models", "give the folder as well")
     known = [path.removeprefix(f"{root}/") for path in paths]
+    for model in known:
+        if wanted.startswith(f"{model}/"):
+            branch = wanted.removeprefix(f"{model}/")
+            todo = f"a branch is given as: {shlex.join([model, '--branch', branch])}"
+            raise UsageError("JEN_NO_MODEL", f"there is no model {name!r} in the file", todo)
     raise UsageError("JEN_NO_MODEL", f"there is no model {name!r} in the file", nearest(name, known))
 
 
@@ -55,24 +71,47 @@ def resolve(server: Server, settings: JenkinsYaml, name: str, branch: str | None
 
     Raises:
         UsageError: JEN_NO_MODEL, JEN_NO_BRANCH.
-        JenkinsError: JEN_…
+        JenkinsError: JEN_NOT_FOUND, JEN_NOT_JENKINS, …
     """
     model = model_named(settings, name)
     path = path_of(model, settings)
+    told = path.removeprefix(f"{settings.root.name}/")
     if complete(model, settings.defaults).kind == "pipeline":
         if branch is not None:
             raise UsageError("JEN_NO_BRANCH", f"{name} is a pipeline of one branch", "leave the branch out")
-        return Job(path, model.name)
+        return Job(path, model.name, told)
     if branch is not None:
         # Jenkins names the job of feature/x feature%2Fx.
-        return Job(f"{path}/{quote(branch, safe='')}", f"{model.name}/{branch}")
-    found = [unquote(job) for job in server.branches(path)]
+        return Job(f"{path}/{quote(branch, safe='')}", f"{model.name}/{branch}", told, branch)
+    listed = server.children(path)
+    if listed is None:
+        raise absent(server, Job(path, model.name, told))
+    found = [unquote(job.name) for job in listed]
     candidates = [one for one in _PRIMARY if one in found] or (found if len(found) == 1 else [])
     if not candidates:
-        todo = f"name one: {', '.join(found[:20])}" if found else "wait for the scan, or see: mlci-admin logs --scan"
+        todo = f"name one with --branch: {', '.join(found[:20])}" if found else _look_again(server, path, told)
         what = "has no branch job yet" if not found else f"has {len(found)} branches and none is called main"
         raise UsageError("JEN_NO_BRANCH", f"{name} {what}", todo)
-    return Job(f"{path}/{quote(candidates[0], safe='')}", f"{model.name}/{candidates[0]}")
+    branch = candidates[0]
+    return Job(f"{path}/{quote(branch, safe='')}", f"{model.name}/{branch}", told, branch)
+
+
+def _look_again(server: Server, path: str, told: str) -> str:
+    seen = f"{server.connection.url}{job_url(path)}/indexing/console"
+    return f"mlci-admin trigger {shlex.quote(told)} --scan looks for branches with a Jenkinsfile; what it saw: {seen}"
+
+
+def absent(server: Server, job: Job) -> MlciError:
+    """Why there is nothing at a job's path: no such branch, not applied yet. Raises: JenkinsError: JEN_NOT_JENKINS."""
+    server.check_there()
+    project = job.path.rpartition("/")[0]
+    listed = server.children(project) if job.branch is not None else None
+    if listed is None:
+        what = f"there is no job {job.path if job.branch is None else project} in Jenkins"
+        return JenkinsError("JEN_NOT_FOUND", what, "mlci-admin apply makes it", 404)
+    names = [unquote(found.name) for found in listed]
+    todo = nearest(job.branch or "", names) if names else _look_again(server, project, job.model)
+    return UsageError("JEN_NO_BRANCH", f"{job.model} has no job of a branch {job.branch!r}", todo)
 
 
 def checked(server: Server, job: Job, given: Mapping[str, str]) -> dict[str, str] | None:
@@ -87,14 +126,16 @@ def checked(server: Server, job: Job, given: Mapping[str, str]) -> dict[str, str
     tree = "buildable,inQueue,property[parameterDefinitions[name,type,choices]]"
     answer = server.job(job.path, tree)
     if answer is None:
-        todo = "mlci-admin apply makes it; a branch needs a Jenkinsfile and a scan"
-        raise JenkinsError("JEN_NOT_FOUND", f"there is no job {job.path} in Jenkins", todo, 404)
+        raise absent(server, job)
     if answer.get("buildable") is False:
         raise JenkinsError("JEN_DISABLED", f"{job.label} is disabled", "set disabled: false and apply")
     definitions = {
         one["name"]: one for prop in answer.get("property", []) for one in prop.get("parameterDefinitions", [])
     }
     for name, value in given.items():
+        if not isinstance(value, str):
+            what = f"the value of {name} is {value!r}, not text"
+            raise UsageError("JEN_PARAMETER", what, "give it as text; a boolean is 'true' or 'false'")
         if name not in definitions:
             todo = nearest(name, list(definitions)) if definitions else _no_parameters(job)
             raise UsageError("JEN_PARAMETER", f"{job.label} has no parameter {name!r}", todo)

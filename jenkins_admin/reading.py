@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from jenkins_admin import marker
+from jenkins_admin.connection import JenkinsError
 from jenkins_admin.plan import Live
 from jenkins_admin.render import Item
 from jenkins_admin.schema import JenkinsYaml
@@ -62,6 +63,7 @@ def read(
     root, owner, workers = settings.root.name, settings.signature, settings.server.workers
     children = _listings(server, root, owner, {item.path for item in items if item.kind == "folder"}, workers)
     if children[root] is None:
+        server.check_there()
         return Live(children=children, credentials={}, missing_parents=_missing_parents(server, root))
     known = {f"{folder}/{found.name}" for folder, listed in children.items() for found in listed or []}
     wanted = [root, *(item.path for item in items if configs and item.path in known)]
@@ -100,6 +102,10 @@ def _missing_parents(server: Server, root: str) -> tuple[str, ...]:
     paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     missing: list[str] = []
     for path in paths:
-        if missing or not server.exists(path):
+        found = None if missing else server.job(path, "_class,jobs[name]{0,1}")
+        if found is None:
             missing.append(path)
+        elif "jobs" not in found:
+            what = f"{path} in Jenkins is no folder: {root} cannot be made in it"
+            raise JenkinsError("JEN_CONFLICT", what, "choose another folder, or rename what is there")
     return tuple(missing)

@@ -7,7 +7,7 @@ Calls for which it needs more than one request, or puts values into addresses, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -54,6 +54,10 @@ class PoliteJenkins(jenkins.Jenkins):
                 raise jenkins.NotFoundException(error.what) from error
             raise
 
+    def _request(self, req: requests.Request, stream: bool | None = None) -> requests.Response:
+        # What asks for the version uses this one, without a login.
+        return self.jenkins_request(req, stream=stream)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -90,6 +94,17 @@ class Server:
             found += [Found(j["name"], j.get("_class", ""), j.get("description") or "") for j in page]
             if len(page) < _PAGE:
                 return found
+
+    def check_there(self) -> None:
+        """For when something is missing: is it that, or the path in the address?
+
+        Raises:
+            JenkinsError: JEN_NOT_JENKINS: whatever answers, no Jenkins begins at server.url. JEN_LOGIN, …
+        """
+        if self.connection.json("", "_class") is None:
+            what = f"no Jenkins begins at {self.connection.url}"
+            todo = "check the path in server.url: the addresses of Jenkins' pages begin with it"
+            raise JenkinsError("JEN_NOT_JENKINS", what, todo, 404)
 
     def exists(self, path: str) -> bool:
         """Whether there is an item of that path."""
@@ -258,8 +273,3 @@ class Server:
         )
         text = response.text.strip()
         return [] if text.startswith("Jenkinsfile successfully validated") else text.splitlines()
-
-    def branches(self, path: str) -> Iterator[str]:
-        """Names of a multibranch project's branch jobs."""
-        for found in self.children(path) or []:
-            yield found.name

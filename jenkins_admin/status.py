@@ -53,9 +53,9 @@ def _one(server: Server, settings: JenkinsYaml, model: Model) -> ModelStatus:
         return _of_job(server, name, job)
     except MlciError as error:
         if error.code == "JEN_NO_BRANCH":
-            exists = server.job(path, "name") is not None
-            note = error.what if exists else "mlci-admin apply makes it"
-            return ModelStatus(name, path, "NEVER BUILT" if exists else "MISSING", note=note)
+            return ModelStatus(name, path, "NEVER BUILT", note=error.what)
+        if error.code == "JEN_NOT_FOUND":
+            return ModelStatus(name, path, "MISSING", note="mlci-admin apply makes it")
         return ModelStatus(name, path, "?", note=error.what)
 
 
@@ -63,16 +63,24 @@ def _of_job(server: Server, name: str, job: Job) -> ModelStatus:
     answer = server.job(job.path, _TREE)
     if answer is None:
         return ModelStatus(name, job.path, "MISSING", note="mlci-admin apply makes it")
+    disabled = str(answer.get("color", "")).startswith("disabled")
     last, good = answer.get("lastBuild"), answer.get("lastSuccessfulBuild")
     if not last:
-        state = "DISABLED" if str(answer.get("color", "")).startswith("disabled") else "NEVER BUILT"
-        return ModelStatus(name, job.path, state)
+        return ModelStatus(name, job.path, "DISABLED" if disabled else "NEVER BUILT")
     builds = [build for build in (last, good) if build]
     gate = next((found for build in builds if (found := _gate(server, job, build))), None)
     champion = next((found for build in builds if (found := _champion(server, job, build))), {})
     state = "RUNNING" if last.get("building") else str(last.get("result") or "?")
+    note = "disabled" if disabled else ""
+    if last.get("building"):
+        note = _waiting(server, job, int(last["number"]))
     finished = dt.datetime.fromtimestamp(last.get("timestamp", 0) / 1000, dt.UTC)
-    return ModelStatus(name, job.path, state, int(last["number"]), last.get("url"), finished, gate, champion)
+    return ModelStatus(name, job.path, state, int(last["number"]), last.get("url"), finished, gate, champion, note)
+
+
+def _waiting(server: Server, job: Job, number: int) -> str:
+    asked = server.pending_inputs(job.path, number) or []
+    return f"waits for an answer: {asked[0].get('message') or asked[0].get('id')}" if asked else ""
 
 
 def _paths(build: dict[str, Any], name: str) -> list[str]:

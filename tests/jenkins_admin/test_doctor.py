@@ -100,5 +100,19 @@ def test_a_version_of_the_library_that_is_not_there(open_admin: Open) -> None:
     )
 
 
+def test_a_repository_of_the_library_that_does_not_answer(open_admin: Open) -> None:
+    text = YAML.replace("v1.0.0", "unreachable-v1")
+    open_admin(text).apply()
+    verdict, said = found(open_admin(text))["library"]
+    assert verdict == "failed"
+    assert "does not appear to be a git repository" in said
+
+
+def test_a_path_at_which_no_jenkins_begins(open_admin: Open, jenkins: Double) -> None:
+    result = found(open_admin(YAML, f"server.url={jenkins.url}/ci"))
+    assert list(result)[-1] in ("address", "login")
+    assert list(result.values())[-1] == ("failed", f"no Jenkins begins at {jenkins.url}/ci/")
+
+
 def test_no_secret_is_shown(admin: Admin) -> None:
     assert TOKEN not in str(list(admin.doctor()))

@@ -282,7 +282,7 @@ class Double:
             return [{"_class": cls, "parameterDefinitions": item.parameters}] if item.parameters else []
 
         disabled = item.root.findtext("disabled") == "true"
-        return {
+        found = {
             "_class": "hudson.model.Hudson" if not path else item.cls,
             "name": item.name,
             "url": self._address(path),
@@ -297,6 +297,9 @@ class Double:
             "lastBuild": lambda: run("lastBuild"),
             "lastSuccessfulBuild": lambda: run("lastSuccessfulBuild"),
         }
+        if item.root.tag in ("flow-definition", "project"):
+            del found["jobs"]
+        return found
 
     def _credentials(self, request: Request, folder: str, rest: str) -> Reply:
         if rest == "api/json":
@@ -339,6 +342,15 @@ class Double:
                 f"Attempting to resolve {version} from remote references...<br>ERROR: Could not resolve {version}<br>"
             )
             page = f'<div class="warning">Revision seems invalid:<br>{said}\tat hudson.Git<br></div>'
+            return Reply(200, page.encode(), _HTML)
+        if version.startswith("unreachable"):
+            # As Jenkins 2.503 says it.
+            page = (
+                "<div class=\"warning\">Cannot validate default version. </div><div><a href='#' class='showDetails'>"
+                "(show details)</a><pre style='display:none'>hudson.plugins.git.GitException: Command &quot;git "
+                "ls-remote -h -t -- file:///nowhere&quot; returned status code 128:<br>stdout: <br>stderr: fatal: "
+                "&#039;/nowhere&#039; does not appear to be a git repository<br>\tat hudson.Git<br></pre></div>"
+            )
             return Reply(200, page.encode(), _HTML)
         return Reply(200, b'<div class="ok">Currently maps to revision: 0123abc</div>', _HTML)
 
