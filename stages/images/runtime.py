@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import stages
+
+#: The folder or the zipapp that holds the package.
+_HOME = Path(stages.__file__).parent.parent
 
 #: What runs inside: the service, and the probe that the health check and the proof call.
 ENTRIES = ("stages.serving.__main__", "stages.images.probe")
@@ -45,7 +50,7 @@ _FOR_TYPES = re.compile(rb"^(?P<in>[ \t]*)if TYPE_CHECKING:\n(?:(?P=in)[ \t]+[^\
 @cache
 def runtime_files() -> dict[str, bytes]:
     """Path (`stages/…`) → content of every file that a service needs, found by following imports from `ENTRIES`."""
-    return dict(sorted({**modules(ENTRIES, _OUTSIDE), **_others(files("stages") / "serving")}.items()))
+    return dict(sorted({**modules(ENTRIES, _OUTSIDE), **_others(_WITH_FILES)}.items()))
 
 
 def modules(entries: Sequence[str], outside: tuple[str, ...]) -> dict[str, bytes]:
@@ -72,18 +77,31 @@ def _packages(name: str) -> list[str]:
 
 def _source(name: str) -> tuple[str, bytes | None]:
     """Where a module stands and its text; None where there is no such module."""
-    parts = name.split(".")[1:]
-    place: Traversable = files("stages")
-    for part in parts:
-        place = place / part
-    if (place / "__init__.py").is_file():
-        return "/".join(["stages", *parts, "__init__.py"]), (place / "__init__.py").read_bytes()
-    if not parts:
-        return "", None
-    module = files("stages")
-    for part in [*parts[:-1], f"{parts[-1]}.py"]:
-        module = module / part
-    return "/".join(["stages", *parts]) + ".py", module.read_bytes() if module.is_file() else None
+    place = name.replace(".", "/")
+    package = _read(f"{place}/__init__.py")
+    if package is not None:
+        return f"{place}/__init__.py", package
+    return f"{place}.py", _read(f"{place}.py")
+
+
+def _read(path: str) -> bytes | None:
+    """A file of mlci's own, from a folder or from the zipapp; None where there is no such file."""
+    packed = _zipapp()
+    if packed is not None:
+        return packed.get(path)
+    try:
+        return (_HOME / path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@cache
+def _zipapp() -> dict[str, bytes] | None:
+    """Everything in the zipapp that this runs from, read at once; None where mlci is a folder."""
+    if _HOME.is_dir():
+        return None
+    with zipfile.ZipFile(_HOME) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name.startswith("stages/")}
 
 
 def _imports(source: bytes) -> set[str]:
@@ -102,6 +120,10 @@ def _imports(source: bytes) -> set[str]:
     return {wanted for wanted in found if wanted == "stages" or wanted.startswith("stages.")}
 
 
-def _others(folder: Traversable) -> dict[str, bytes]:
-    wanted = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.endswith((".py", ".pyc"))]
-    return {_WITH_FILES + entry.name: entry.read_bytes() for entry in wanted}
+def _others(folder: str) -> dict[str, bytes]:
+    """Files beside the modules of a package."""
+    packed = _zipapp()
+    names = [p.name for p in (_HOME / folder).iterdir() if p.is_file()] if packed is None else []
+    names += [name.removeprefix(folder) for name in packed or () if name.startswith(folder)]
+    wanted = [name for name in names if "/" not in name and not name.endswith((".py", ".pyc"))]
+    return {folder + name: _read(folder + name) or b"" for name in wanted}

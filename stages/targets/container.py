@@ -260,7 +260,7 @@ class ContainerTarget:
             raise InfraError(
                 "DEP_GATEWAY",
                 f"the gateway did not find the service within {_FOUND_SECONDS:g} s: {got}",
-                f"see: docker logs {self.setting.prefix}-gateway; what served before still does",
+                f"see: docker logs {self.setting.own_prefix}-gateway; what served before still does",
             )
 
     def _counted(self) -> Counts | None:

@@ -53,8 +53,13 @@ class Setting:
 
     @property
     def prefix(self) -> str:
-        """What the names of this environment's containers and network begin with."""
+        """Name of this environment's service and of the network on which one's own proxy finds it."""
         return f"mlci-{self.name}-{self.env}"
+
+    @property
+    def own_prefix(self) -> str:
+        """What names on one host begin with: other ones than those of the same model from another store."""
+        return f"{self.prefix}-{self.identity[-4:]}"
 
     def labels(self, role: str, **more: str) -> dict[str, str]:
         """Labels by which these containers are found again."""
@@ -191,7 +196,7 @@ def start(
         container = client.containers.create(
             image,
             ["--version", version, "--lifeline", "0"],
-            name=f"{setting.prefix}-{version[:12]}-{secrets.token_hex(3)}",
+            name=f"{setting.own_prefix}-{version[:12]}-{secrets.token_hex(3)}",
             labels=setting.labels(role, **{labels.VERSION: version}),
             environment=dict(setting.environment),
             network=network,

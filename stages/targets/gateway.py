@@ -128,7 +128,7 @@ class Gateway:
                 self.image,
                 ["-W", "-db", "-f", f"/{_CONFIGURATION}"],
                 entrypoint=["haproxy"],
-                name=f"{self.setting.prefix}-gateway",
+                name=f"{self.setting.own_prefix}-gateway",
                 labels=self.setting.labels(GATEWAY, **{labels.SETTINGS: wanted}),
                 ports={f"{PORT}/tcp": (self.host, self.port)},
                 user=_USER,
@@ -190,7 +190,7 @@ def network(client: DockerClient, setting: Setting) -> Network:
         found = client.networks.list(filters={"label": f"{labels.IDENTITY}={setting.identity}"})
         if found:
             return found[0]
-        return client.networks.create(setting.prefix, driver="bridge", labels=setting.labels(NETWORK))
+        return client.networks.create(setting.own_prefix, driver="bridge", labels=setting.labels(NETWORK))
 
 
 def attach(client: DockerClient, setting: Setting, container: Container) -> None:

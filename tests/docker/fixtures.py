@@ -26,11 +26,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", f"ignore:{ours}:pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure() -> None:
+    """The last ones, which outlived their session."""
+    _collect()
+
+
 def _collect() -> None:
     """See `pytest_configure`: what is collected here is not collected where nobody filters warnings any more."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+        for _ in range(3):
+            gc.collect()
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from stages import images
 from stages.images import requirements, runtime, settings
+from stages.records.digest import sha256_tree
 
 ROOT = Path(images.__file__).parents[2]
 OURS = Path(images.__file__).parent
@@ -96,3 +100,36 @@ def test_pip_is_told_in_the_build_what_it_is_told_here(tmp_path: Path, monkeypat
     assert "HTTP_PROXY" not in found.arguments
     assert "PIP_FIND_LINKS" not in found.arguments
     assert found.certificates == b"certificates"
+
+
+def test_no_import_is_overlooked() -> None:
+    """The quick search for imports finds what a syntax tree has."""
+    inside = runtime.runtime_files()
+    for name, source in inside.items():
+        for node in ast.walk(ast.parse(source)) if name.endswith(".py") else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
+                found = runtime._imports(source)
+                typed = b"TYPE_CHECKING" in source and node.col_offset == 4
+                assert node.module in found or typed, (name, node.lineno)
+
+
+def test_the_zipapp_holds_the_same(tmp_path: Path) -> None:
+    """Images are built from the checkout and from what travels in the library alike."""
+    packed = tmp_path / "mlci.pyz"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted((ROOT / "stages").rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOT))
+    code = "from stages.images.runtime import runtime_files; from stages.records.digest import sha256_tree; "
+    code += "from stages.images.requirements import pinned, _lock; "
+    code += "print(sha256_tree(runtime_files()), len(pinned(_lock('onnx.txt'))))"
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(packed)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    count = len(requirements.pinned((OURS / "onnx.txt").read_text()))
+    assert said.stdout.split() == [sha256_tree(runtime.runtime_files()), str(count)], said.stderr

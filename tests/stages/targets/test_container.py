@@ -61,7 +61,7 @@ def test_deploy_replace_rollback_stop(
     assert [e["version"] for e in ended] == [after]
     assert kit.left(client, made) == {}
     assert kit.version(made) is None
-    assert client.networks.list(names=["mlci-houses-local"]) == []
+    assert client.networks.list(filters={"label": f"mlci.identity={kit.identity(made)}"}) == []
 
 
 def test_what_runs_is_confined(
@@ -93,23 +93,23 @@ def test_a_port_that_is_taken_is_refused_and_nothing_is_left(
     client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path
 ) -> None:
     port = kit.free_port()
+    made = kit.project(tmp_path / "p", port=port)
     taken = client.containers.run(
         base_image,
-        ["sleep", "60"],
+        ["sleep", "600"],
         detach=True,
         ports={"80/tcp": ("127.0.0.1", port)},
         labels={"mlci.test": "1"},
     )
     try:
-        made = kit.project(tmp_path / "p", port=port)
         with pytest.raises(InfraError) as refused:
             deploy(made)
         assert refused.value.code == "DEP_PORT_IN_USE"
         assert kit.left(client, made) == {}
         taken.reload()
         assert taken.status == "running"
-        operate.stop(made)
     finally:
+        operate.stop(made)
         taken.remove(force=True)
 
 
@@ -186,3 +186,21 @@ def test_no_engine_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 def test_keys_of_other_targets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="replicas does not fit target container"):
         load(kit.project(tmp_path / "p", replicas=2).loaded.path)
+
+
+def test_a_published_service_needs_a_port(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a service target needs a port"):
+        load(kit.project(tmp_path / "p", target="service", port=None).loaded.path)
+
+
+def test_the_same_model_from_another_store_is_left_alone(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    one, other = kit.project(tmp_path / "one"), kit.project(tmp_path / "other", seed=2)
+    stopped(one)
+    deploy(one)
+    deploy(other)
+    assert kit.version(one) != kit.version(other)
+    operate.stop(other)
+    assert kit.left(client, one) == ONE
+    assert deploy(one).status == "skipped"
