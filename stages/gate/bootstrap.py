@@ -56,7 +56,8 @@ def differences(
     n = len(truth.values)
     for name in names:
         plain, sign = uncertainty.base(name)
-        if metrics.get(plain).needs == "label" and truth.weight is None:
+        few = truth.classes is not None and len(truth.classes) <= uncertainty.MOST_CLASSES
+        if metrics.get(plain).needs == "label" and truth.weight is None and few:
             found[name] = sign * _of_labels(plain, truth, candidate, champion, replicates, seed)
             continue
         ours, theirs = _vectorised(plain, truth, candidate), _vectorised(plain, truth, champion)

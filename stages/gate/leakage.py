@@ -27,6 +27,7 @@ DUPLICATES = 0.01
 MAX_ROWS = 20_000
 _FOLDS = 3
 _BINS = 1_000
+_MOST_CLASSES = 20
 
 
 def check_features(
@@ -144,12 +145,15 @@ def _power(column: pd.Series, kind: str, target: np.ndarray, n_classes: int | No
 
 
 def _columns(target: np.ndarray, n_classes: int | None) -> np.ndarray:
-    """What is predicted: the value; or 0/1, a column for each class (one column is enough for two)."""
+    """What is predicted: the value; or 0/1, a column for each class (one column is enough for two).
+
+    Of many classes the first twenty are looked at: a copy of the target shows in each of them.
+    """
     if n_classes is None:
         return np.asarray(target, dtype=float)[:, None]
     if n_classes == 2:
         return np.asarray(target == 1, dtype=float)[:, None]
-    wanted: np.ndarray = (target[:, None] == np.arange(n_classes)).astype(float)
+    wanted: np.ndarray = (target[:, None] == np.arange(min(n_classes, _MOST_CLASSES))).astype(float)
     return wanted
 
 

@@ -107,3 +107,10 @@ def test_it_is_cheap() -> None:
 )
 def test_rows_and_keys_on_both_sides(figures: dict[str, float], statuses: dict[str, str]) -> None:
     assert {o.rule: o.status for o in leakage.check_sides(figures, 1000)} == statuses
+
+
+def test_many_classes_fit_into_memory() -> None:
+    table, rng = base()
+    y = rng.integers(0, 2000, N)
+    table["leak"] = np.array([f"v{v}" for v in y], dtype=object)
+    assert leakage._columns(y, 2000).shape == (N, 20)
