@@ -35,6 +35,8 @@ def approval(project: Project, override: str | None) -> Approval:
         raise UsageError(
             "CFG_USAGE", "--override-gate needs a reason", "say why in a sentence; it is recorded for ever"
         )
+    if override is None and result.read(project.folder("validate")) is None:
+        raise GateError("DEP_NOT_APPROVED", "the gate has not judged a model here", "run: mlci run, or mlci validate")
     outputs_of(project, "train")
     digest = model_digest(project.folder("train"))
     found = [error for error in (_gate(project, digest), _tests(project)) if error is not None]

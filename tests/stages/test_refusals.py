@@ -88,6 +88,7 @@ CASES = {
     # ---- artefacts and order
     "train before prepare": ([], ["train"], 3, "DAT_NOT_PREPARED", "mlci prepare"),
     "validate before train": ([], ["validate"], 3, None, "mlci"),
+    "deploy before a verdict": ([edit("store: store", "store: store\ndeploy: {local: {target: process, port: 65001}}")], ["deploy"], 4, "DEP_NOT_APPROVED", "mlci run"),
     "pack of nothing": ([], ["pack", "p.tar"], 3, "MOD_NOTHING_TO_PACK", "mlci run"),
     "an explained rule before a verdict": ([], ["validate", "--explain", "metric.roc_auc"], 3, None, "mlci validate"),
     # ---- training
