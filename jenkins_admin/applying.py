@@ -128,7 +128,7 @@ class _Run:
 
     def _act(self, action: Action) -> None:
         if action.verb == "refuse":
-            raise JenkinsError("JEN_CONFLICT", f"{action.label} {action.note}", "settle that first")
+            raise JenkinsError("JEN_CONFLICT", action.note, "settle that first")
         if action.what == "credential":
             self._credential(action)
         elif action.what == "library":
@@ -148,7 +148,7 @@ class _Run:
         text = self.server.config(action.path)
         # There already: our own request, whose answer was lost, or somebody else's item.
         if text is None or differences(canonical(xmltree.parse(text)), canonical(xmltree.parse(action.xml))):
-            what = f"{action.label} appeared while this was running, and is different"
+            what = "appeared while this was running, and is different"
             raise JenkinsError("JEN_CONFLICT", what, "run mlci-admin plan to see the difference")
 
     def _update_folder(self, action: Action) -> None:

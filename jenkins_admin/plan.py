@@ -9,7 +9,7 @@ from jenkins_admin import credentials, marker, patch, xmltree
 from jenkins_admin.canonical import canonical
 from jenkins_admin.credentials import Credential
 from jenkins_admin.diff import Change, differences, short
-from jenkins_admin.render import FOLDER, MULTIBRANCH, Item
+from jenkins_admin.render import FOLDER, MULTIBRANCH, PIPELINE, Item
 from jenkins_admin.schema import JenkinsYaml
 from jenkins_admin.server import Found
 
@@ -21,6 +21,9 @@ _CLASSES = {
     "multibranch": "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject",
     "pipeline": "org.jenkinsci.plugins.workflow.job.WorkflowJob",
 }
+
+#: What people call items, by the root of their configuration.
+_KINDS = {FOLDER: "folder", MULTIBRANCH: "multibranch", PIPELINE: "pipeline", "project": "freestyle project"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def _item(item: Item, owner: str, live: Live, found: Found | None) -> Action | N
     root = xmltree.parse(text)
     if root.tag != item.config.tag:
         note = (
-            f"is a {short(root.tag)} in Jenkins and a {item.kind} in the file: rename one, or delete it with its builds"
+            f"is a {_KINDS.get(root.tag, short(root.tag))} in Jenkins and a {item.kind} in the file: "
+            "rename one, or delete it with its builds"
         )
         return Action("refuse", what, item.path, note=note)
     description = xmltree.decoded(root.findtext("description"))

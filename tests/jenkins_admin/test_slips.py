@@ -258,6 +258,18 @@ def test_the_version_by_python_jenkins_is_asked_with_the_login(admin: Admin, jen
     assert jenkins.authorisations[-1].startswith("Basic ")
 
 
+def test_what_is_of_another_kind_is_called_what_people_call_it(tmp_path: Path, jenkins: Double, applied: Admin) -> None:
+    jenkins.state.delete("ml/nightly")
+    jenkins.state.create("ml", "nightly", b"<project/>", "application/xml")
+    said = "is a freestyle project in Jenkins and a pipeline in the file: rename one, or delete it with its builds"
+    code, out, _ = run(tmp_path, jenkins, "plan")
+    assert code == 7
+    assert f"x job ml/nightly  ({said})" in out.splitlines()
+    code, _, err = run(tmp_path, jenkins, "apply")
+    assert code == 5
+    assert f"warning: job ml/nightly: {said} (JEN_CONFLICT)" in err
+
+
 # ---- standard output ---------------------------------------------------------------------------------------------
 
 
