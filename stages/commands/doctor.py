@@ -21,7 +21,6 @@ NEEDED = {
     "pyarrow": "data",
     "scikit-learn": "training",
     "skops": "saving models",
-    "starlette": "serving",
     "uvicorn": "serving",
     "pytest": "the test stage",
 }
