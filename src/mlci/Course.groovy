@@ -113,12 +113,16 @@ class Course implements Serializable {
         }.find { text -> text } ?: ''
     }
 
-    /** Variables of credentials that other environments get: empty here, so that the configuration can be read. */
+    /**
+     * Variables of credentials that other stages get. Here they hold a value that is good for nothing, so that the configuration
+     * can be read; nobody can guess it, should it ever be taken for a secret. (Jenkins drops a variable that is empty.)
+     */
     @NonCPS
     static List unset(Map credentials, List bound) {
         List mine = Options.variables(bound)
+        String nothing = "not-bound-here-${UUID.randomUUID()}"
         return credentials.values().collectMany { list -> Options.variables(list) }.unique()
-            .findAll { name -> !(name in mine) }.collect { name -> "${name}=".toString() }
+            .findAll { name -> !(name in mine) }.collect { name -> "${name}=${nothing}".toString() }
     }
 
     /** A dry run's answer: what would happen, where, and with which credentials. */

@@ -104,7 +104,7 @@ class Build:
 
     def end(self) -> dict[str, Any]:
         assert self.process is not None
-        self.process.wait(timeout=300)
+        self.process.wait(timeout=800)
         result: dict[str, Any] = json.loads((self.home / "result.json").read_text())
         return result
 

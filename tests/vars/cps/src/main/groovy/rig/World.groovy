@@ -72,7 +72,7 @@ class World implements Serializable {
                 }
             }
         }
-        return all
+        return all.findAll { name, value -> value != null }
     }
 }
 
