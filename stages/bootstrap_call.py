@@ -94,8 +94,15 @@ def _published(folder: Path, start: Path) -> dict[str, Any]:
     junit = folder / "junit.xml"
     if junit.is_file():
         os.utime(junit)  # Jenkins takes results from before the build for left over; a skipped stage's still hold
+    card = folder / "MODEL_CARD.md"
+    page = folder.parent / "card"
+    if card.is_file():
+        from stages import bootstrap_card
+
+        bootstrap_card.write(card, page)
     return {
         "folder": shown,
+        "card": os.path.relpath(page, start) if card.is_file() else None,
         "junit": junit.is_file(),
         "report": (folder / "report" / "index.html").is_file(),
         "checks": f"{shown}/summary.md" if (folder / "summary.md").is_file() else None,

@@ -26,7 +26,7 @@ class Publisher implements Serializable {
             page('mlci report', folder + '/report', 'index.html')
         }
         if (answer.card) {
-            page('Model card', folder + '/card', 'index.html')
+            page('Model card', answer.card, 'index.html')
         }
         if (folder) {
             script.archiveArtifacts(
@@ -64,7 +64,7 @@ class Publisher implements Serializable {
         }
     }
 
-    private void page(String name, String folder, String file) {
+    private void page(String name, Object folder, String file) {
         optional('publishHTML', 'HTML Publisher') {
             script.publishHTML(target: [
                 reportName: name, reportDir: folder, reportFiles: file, keepAll: true, alwaysLinkToLastBuild: true,

@@ -138,6 +138,21 @@ def test_a_refusal_tells_how_to_take_it(pyz: Path, repository: Path) -> None:
     assert time.time() - junit.stat().st_mtime < 60, "Jenkins takes results older than the build for left over"
 
 
+def test_the_model_card_becomes_a_page_that_jenkins_shows(pyz: Path, repository: Path) -> None:
+    text = (repository / "ml.yaml").read_text()
+    (repository / "ml.yaml").write_text(text + "card: {owner: '<script>alert(1)</script> `x` | **us**'}\n")
+    for stage in ("prepare", "train"):
+        code, told, _ = call(pyz, repository, stage)
+        assert code == 0
+    assert told["card"] == ".mlci/card"
+    page = (repository / ".mlci" / "card" / "index.html").read_text()
+    assert "<script" not in page
+    assert "style=" not in page
+    assert "&lt;script&gt;" in page
+    assert '<th scope="col">feature</th>' in page
+    assert (repository / ".mlci" / "card" / "report.css").stat().st_size > 100
+
+
 def test_a_folder_elsewhere_is_named_from_where_the_step_stands(pyz: Path, repository: Path) -> None:
     (repository / "models").mkdir()
     for name in ("ml.yaml", "rows.csv"):
