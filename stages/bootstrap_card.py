@@ -1,4 +1,4 @@
-"""MODEL_CARD.md as a page that Jenkins shows under its default content policy: no script, no inline style, a style sheet.
+"""MODEL_CARD.md as a page that Jenkins shows under its default content policy: no script, no inline style.
 
 Reads the Markdown that `stages/model/card.py` writes: headings, paragraphs, lists, tables, code.
 """
@@ -63,6 +63,8 @@ def _table(lines: list[str]) -> str:
 
 def inline(text: str) -> str:
     """Escaped text, with code and strong words marked; nothing else of Markdown, so no link and no markup of others."""
-    escaped = html.escape(re.sub(r"\\([\\|`*_<])", r"\1", text))
+    kept = re.sub(r"\\([!-/:-@\[-`{-~])", lambda match: f"\ue000{ord(match[1])}\ue001", text)
+    escaped = html.escape(kept)
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    escaped = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    return re.sub("\ue000([0-9]+)\ue001", lambda match: html.escape(chr(int(match[1]))), escaped)
