@@ -6,11 +6,12 @@ All start from the same base image: python:3.11-slim where the engine has or can
 for it. An engine is started where none answers and that is allowed. Every side has the same scikit-learn, pandas and
 numpy. The peers are installed into a cache folder outside the tree (`MLCI_BENCH_CACHE`, else `~/.cache/mlci-bench`).
 
-Cold: no layer of that side is on the engine, packages come over the network. Retrained: another forest on the same
-data. Timed is from a saved model to a tagged image: for mlci a whole process that builds (interpreter and imports
-included), for MLflow the build of its generated Dockerfile, for BentoML `bentoml containerize`; what they do before
-that, generating and `bentoml build`, is left out. Each image has to answer before its figures count. A ratio is the
-median of the ratios of the rounds; the last line is one JSON object.
+Cold: no layer of any side fits on the base, packages come over the network. Retrained: another forest on the same
+data. Timed is from a saved model to a tagged image, by the commands that each side needs for it: for mlci a whole
+process that builds (interpreter and imports included), for MLflow `mlflow models generate-dockerfile` and the build,
+for BentoML `bentoml build` and `bentoml containerize`. The last column has what building the image alone takes of that.
+Each image has to answer before its figures count. A ratio is the median of the ratios of the rounds; the last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -100,9 +102,9 @@ class Bench:
         self.data = folder / "data.csv"
         self.bins = {name: peer(name) for name in WANTED}
         self._data()
-        self._base()
         self.known = {image.id for image in client.images.list()}
         self.side_of: dict[str, str] = {}
+        self.base_size = 0
 
     def _data(self) -> None:
         from sklearn.datasets import load_breast_cancer
@@ -112,7 +114,8 @@ class Bench:
         frame.to_csv(self.data, index=False)
         self.columns = {name: {"type": "number"} for name in frame.columns[:-1]} | {"benign": {"type": "boolean"}}
 
-    def _base(self) -> None:
+    def new_base(self) -> None:
+        """The same base under a new id, so that no layer of any side fits on it: the next builds are cold."""
         import docker
 
         from tests.docker import parts
@@ -126,7 +129,7 @@ class Bench:
                 origin = parts.base_image(self.client)
         bundle = "/etc/ssl/certs/ca-certificates.crt"
         # In the base, so that it is there for all sides: uv and pip of the peers look for it.
-        text = f"FROM {origin}\nENV PIP_CERT={bundle} SSL_CERT_FILE={bundle}\n"
+        text = f"FROM {origin}\nENV PIP_CERT={bundle} SSL_CERT_FILE={bundle}\nLABEL bench={secrets.token_hex(8)}\n"
         image, _ = self.client.images.build(fileobj=io.BytesIO(text.encode()), tag=BASE, rm=True)
         image.tag("python", f"{sys.version.split()[0]}-slim")  # what MLflow's Dockerfile begins with
         self.base_size = int(image.attrs["Size"])
@@ -145,23 +148,6 @@ class Bench:
         for name, kind in (("mlflow", "mlflow"), ("bentoml", "joblib")):
             place = self.folder / name
             run([self.bins[name] / "python", PEERS / "train.py", kind, self.data, self.seed, place], env=environment())
-        generated = self.folder / "mlflow-docker"
-        words = [
-            "models",
-            "generate-dockerfile",
-            "-m",
-            self.folder / "mlflow",
-            "-d",
-            generated,
-            "--env-manager",
-            "local",
-        ]
-        run([self.bins["mlflow"] / "mlflow", *words], env=environment())
-        run(
-            [self.bins["bentoml"] / "bentoml", "build", "--name", "forest", "--version", f"v{self.seed}", "."],
-            cwd=self.folder / "bentoml",
-            env=self._bento(),
-        )
 
     def _bento(self) -> dict[str, str]:
         packages = " ".join(f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "joblib"))
@@ -172,9 +158,16 @@ class Bench:
 
     # ---- building --------------------------------------------------------------------------------------------------
 
-    def build(self, side: str) -> float:
-        """Seconds from the saved model to the tagged image."""
+    def build(self, side: str) -> tuple[float, float]:
+        """Seconds from the saved model to the tagged image, and those of them that building the image takes."""
         started = time.perf_counter()
+        if side == "mlflow":
+            words = ["models", "generate-dockerfile", "-m", self.folder / "mlflow", "-d", self.folder / "mlflow-docker"]
+            run([self.bins["mlflow"] / "mlflow", *words, "--env-manager", "local"], env=environment())
+        elif side == "bentoml":
+            words = ["build", "--name", "forest", "--version", f"v{self.seed}", "."]
+            run([self.bins["bentoml"] / "bentoml", *words], cwd=self.folder / "bentoml", env=self._bento())
+        prepared = time.perf_counter()
         if side == "mlci":
             run(
                 [sys.executable, __file__, "--build", self.folder / "ours"],
@@ -185,14 +178,15 @@ class Bench:
         else:
             words = ["containerize", f"forest:v{self.seed}", "--image-tag", "mlci-bench/bentoml", "--backend", "docker"]
             run([self.bins["bentoml"] / "bentoml", *words], env=self._bento())
-        seconds = time.perf_counter() - started
+        done = time.perf_counter()
         self._made(side)
-        return seconds
+        return done - started, done - prepared
 
-    def forget(self, side: str) -> None:
-        """Leave no layer of a side on the engine; what was there before this benchmark stays."""
-        for image in self._made(side):
-            self.client.images.remove(image.id, force=True)
+    def forget(self) -> None:
+        """Remove the images that this benchmark made; what was there before stays."""
+        for side in SIDES:
+            for image in self._made(side):
+                self.client.images.remove(image.id, force=True)
 
     def _made(self, side: str) -> list[Any]:
         """Images of a side that this benchmark made, replaced ones without a name among them, the newest first."""
@@ -240,19 +234,23 @@ def build_ours(folder: Path) -> None:
 
 def measure(bench: Bench, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Seconds by side and kind, and MB."""
-    found: dict[str, dict[str, list[float]]] = {s: {"cold": [], "retrain": [], "size": []} for s in SIDES}
+    found: dict[str, dict[str, list[float]]] = {
+        s: {"cold": [], "retrain": [], "image alone": [], "size": []} for s in SIDES
+    }
     for number in range(rounds):
         order = SIDES[number % 3 :] + SIDES[: number % 3]
+        bench.new_base()
         bench.retrain()
         for side in order:
-            bench.forget(side)
-            found[side]["cold"].append(bench.build(side))
+            found[side]["cold"].append(bench.build(side)[0])
             if number == 0:
                 bench.answers(side)
         for _ in range(2):
             bench.retrain()
             for side in order:
-                found[side]["retrain"].append(bench.build(side))
+                whole, alone = bench.build(side)
+                found[side]["retrain"].append(whole)
+                found[side]["image alone"].append(alone)
         for side in SIDES:
             found[side]["size"].append(bench.size(side) / 1e6)
         print(f"round {number + 1} of {rounds} is done", file=sys.stderr, flush=True)
@@ -262,11 +260,11 @@ def measure(bench: Bench, rounds: int) -> dict[str, dict[str, list[float]]]:
 def report(bench: Bench, found: dict[str, dict[str, list[float]]]) -> None:
     """The table, and one JSON object."""
     print(f"base image {bench.base_size / 1e6:.0f} MB; seconds: median (min to max)")
-    print(f"{'':10}{'image MB':>10}{'cold s':>28}{'retrained s':>30}")
+    print(f"{'':10}{'image MB':>10}{'cold s':>26}{'retrained s':>26}{'of that, the image s':>26}")
     for side in SIDES:
-        cold, again = sorted(found[side]["cold"]), sorted(found[side]["retrain"])
-        shown = [f"{statistics.median(v):.2f} ({v[0]:.2f} to {v[-1]:.2f})" for v in (cold, again)]
-        print(f"{side:10}{found[side]['size'][-1]:>10.0f}{shown[0]:>28}{shown[1]:>30}")
+        columns = [sorted(found[side][kind]) for kind in ("cold", "retrain", "image alone")]
+        shown = [f"{statistics.median(v):.2f} ({v[0]:.2f} to {v[-1]:.2f})" for v in columns]
+        print(f"{side:10}{found[side]['size'][-1]:>10.0f}" + "".join(f"{text:>26}" for text in shown))
 
     def ratio(kind: str) -> float:
         rounds = zip(*(found[side][kind] for side in SIDES), strict=True)
@@ -301,7 +299,10 @@ def main() -> None:
         client = engine.client()
         try:
             bench = Bench(client, shared)
-            report(bench, measure(bench, given.rounds))
+            try:
+                report(bench, measure(bench, given.rounds))
+            finally:
+                bench.forget()
         finally:
             client.close()
             release(engine, shared)

@@ -65,6 +65,7 @@ class ContainerTarget:
     def build(self, version: Version) -> None:
         """Bring the image to the engine and start a trial of it that only we can reach."""
         client = self._client
+        self._refuse_other_way(client)
         self._before = [c for c in self.setting.found(client, MODEL) if containers.runs(c)]
         self._version = version
         order = Order(
@@ -94,6 +95,8 @@ class ContainerTarget:
     def watch(self, seconds: float) -> list[str]:
         """Crashes, golden answers, failed requests, answers much slower than before, until `seconds` have passed."""
         assert self._candidate is not None
+        if not self._candidate.kept:
+            self._candidate.keep()  # before anything is ended, when what promoted it was interrupted
         candidate = self._candidate.container
         end = time.monotonic() + seconds
         start: Counts | None = None
@@ -192,6 +195,17 @@ class ContainerTarget:
             raise RuntimeError("build comes first")
         return self._version
 
+    def _refuse_other_way(self, client: DockerClient) -> None:
+        """Raises: InfraError: DEP_GATEWAY: what serves has a gateway and is to be without one, or reversed."""
+        was = bool(self.setting.found(client, gateway.GATEWAY))
+        direct = any(c.attrs["HostConfig"].get("PortBindings") for c in self.setting.found(client, MODEL))
+        if was if self.published.gateway is None else direct:
+            raise InfraError(
+                "DEP_GATEWAY",
+                f"{self.setting.env} serves {'behind a gateway' if was else 'without a gateway'}, which is to change",
+                f"run: mlci stop --env {self.setting.env}; then deploy again (nothing answers meanwhile)",
+            )
+
     def _started(self, ports: dict[str, tuple[str, int]] | None = None) -> Running:
         """A container that is to serve, ready and giving the golden answers."""
         assert self._image is not None
@@ -210,8 +224,8 @@ class ContainerTarget:
         return self._candidate
 
     def _switch_behind(self, behind: Gateway, promote: Callable[[], None]) -> None:
-        behind.ensure(self._client)
         candidate = self._started()
+        behind.ensure(self._client)
         self._usual = self._counted()
         log.info("%s goes over to %s", self.setting.env, candidate.version[:12])
         gateway.attach(self._client, self.setting, candidate.container)
@@ -243,11 +257,16 @@ class ContainerTarget:
         return [container for container in self._before if containers.runs(container)]
 
     def _listen_again(self, before: list[Container]) -> None:
+        found = self.published.gateway is not None and any(
+            containers.runs(container) for container in self.setting.found(self._client, gateway.GATEWAY)
+        )
         for container in before:
             containers.resume(container)
-            with_gateway = self.published.gateway is not None
-            if with_gateway and containers.runs(container):
-                self._await_found(container, containers.version_of(container))
+            if found and containers.runs(container):
+                try:
+                    self._await_found(container, containers.version_of(container))
+                except InfraError as error:
+                    log.warning("%s", error.what)
 
     def _await_found(self, container: Container, version: str) -> None:
         """Wait until a request through the gateway is answered by this version."""

@@ -136,6 +136,7 @@ class Running:
     container: Container
     version: str
     lifeline: Any
+    kept: bool = False
 
     def keep(self) -> None:
         """Let it live on without us, and start again with the engine."""
@@ -143,6 +144,7 @@ class Running:
             getattr(self.lifeline, "_sock", self.lifeline).sendall(b"k")
         with engine_errors(f"keeping {self.container.name}"):
             self.container.update(restart_policy=RESTARTS)
+        self.kept = True
         self.release()
 
     def release(self) -> None:

@@ -70,9 +70,11 @@ def unpacked(name: str, package: str) -> str:
         found = next(folder.glob(f"usr/*bin/{name}"), None)
         if found is None:
             with tempfile.TemporaryDirectory(dir=cache()) as scratch:
-                done = subprocess.run(
-                    ["apt-get", "download", package], cwd=scratch, capture_output=True, text=True, check=False
-                )
+                fetch = ["apt-get", "download", package]
+                done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
+                if done.returncode and os.geteuid() == 0:
+                    subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
+                    done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
                 archives = list(Path(scratch).glob("*.deb"))
                 if done.returncode or not archives:
                     raise Missing(f"{package} cannot be fetched: {done.stderr.strip()[-200:]}")

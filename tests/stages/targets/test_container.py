@@ -204,3 +204,18 @@ def test_the_same_model_from_another_store_is_left_alone(
     operate.stop(other)
     assert kit.left(client, one) == ONE
     assert deploy(one).status == "skipped"
+
+
+def test_with_and_without_a_gateway_do_not_mix(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    made = kit.project(tmp_path / "p", gateway=False)
+    stopped(made)
+    before = deploy(made).summary["version"]
+    changed = kit.project(tmp_path / "p", seed=2, port=made.config.deploy["local"].port)
+    with pytest.raises(InfraError) as refused:
+        deploy(changed)
+    assert refused.value.code == "DEP_GATEWAY"
+    assert "mlci stop" in refused.value.todo
+    assert kit.version(made) == before
+    assert kit.left(client, made) == {"model": ["running"]}
