@@ -87,6 +87,8 @@ def _one(name: str, margin: float, truth: Truth, ours: Answer, rival: Rival, dra
         "margin": margin,
         "smallest_detectable_difference": found.detectable,
         "method": found.method,
+        "version": rival.version,
+        "asked_through": rival.how,
     }
     between = f"{name} is {short(values[0])}, the champion has {short(values[1])}"
     if uncertainty.base(name)[0] == "accuracy":

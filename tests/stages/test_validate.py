@@ -313,10 +313,10 @@ deploy: {local: {target: process, port: 8082}}
 """
 
 
-def promote(laid: Laid, env: str = "local") -> str:
+def promote(laid: Laid, env: str = "local", **more: bytes) -> str:
     """Put the current model into the store and let the environment's alias point at it."""
     store = DirectoryStore(laid.project.store)
-    digest = store.put("sample", files_of(laid.project))
+    digest = store.put("sample", files_of(laid.project) | {f"code/{name}.py": text for name, text in more.items()})
     current = store.alias("sample", env)
     origin, generation = (None, 1) if current is None else (current.digest, current.generation + 1)
     store.move("sample", Move("now", env, "deploy", origin, digest, "test", "test", None, generation))
@@ -373,6 +373,16 @@ def test_a_candidate_is_compared_with_the_champion(lay: Callable[..., Laid]) -> 
     done, gate = laid.verdict()
     worse = by_rule(gate)["champion.log_loss"]
     assert (worse["status"], worse["code"], done.exit_code) == ("failed", "GATE_CHAMPION_WORSE", 4)
+
+
+def test_a_champion_with_modules_of_its_own_is_asked_apart(lay: Callable[..., Laid]) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    assert by_rule(laid.verdict()[1])["metric.roc_auc"]["status"] == "passed"
+    promote(laid, columns=b"raise SystemExit('today, this module is another one')\n")
+    found = by_rule(laid.verdict()[1])["champion.roc_auc"]
+    assert (found["status"], found["observed"]) == ("passed", 0.0)
+    assert found["details"]["asked_through"] == "scikit-learn, with its own modules"
 
 
 def test_a_new_champion_makes_the_verdict_stale(lay: Callable[..., Laid]) -> None:
