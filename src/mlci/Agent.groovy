@@ -15,12 +15,13 @@ class Agent implements Serializable {
     /** mlci.pyz on the agent is not the one of this library. */
     private static final int DAMAGED = 75
 
+    /** Both what a step runs, without arguments, and the command `mlci` of withMlci. */
     private static final String SCRIPT = '''\
 #!/bin/sh
 if [ -n "${MLCI_PART:-}" ] && [ -f "$MLCI_PART" ]; then mv -f "$MLCI_PART" "$MLCI_PYZ"; fi
-rm -f "$MLCI_ANSWER"
+rm -f "${MLCI_ANSWER:-}"
 for python in ${MLCI_PYTHON:+"$MLCI_PYTHON"} python3 python3.13 python3.12 python3.11; do
-    if command -v "$python" >/dev/null 2>&1; then exec "$python" "$MLCI_PYZ"; fi
+    if command -v "$python" >/dev/null 2>&1; then exec "$python" "$MLCI_PYZ" "$@"; fi
     [ -z "${MLCI_PYTHON:-}" ] || break
 done
 echo "error DEP_PYTHON: this agent has no ${MLCI_PYTHON:-python3}" >&2
@@ -55,8 +56,7 @@ exit 5
     Object around(Closure body) {
         String place = temporary()
         List variables = install(place)
-        script.writeFile(file: "${place}/mlci-bin/mlci", text: SCRIPT.replace('"$MLCI_PYZ"; fi', '"$MLCI_PYZ" "$@"; fi')
-            .replace('rm -f "$MLCI_ANSWER"\n', ''), encoding: 'UTF-8')
+        script.writeFile(file: "${place}/mlci-bin/mlci", text: SCRIPT, encoding: 'UTF-8')
         script.withEnv(["MLCI_BIN=${place}/mlci-bin/mlci"]) {
             script.sh(label: 'mlci: put the command in the path', script: 'chmod +x "$MLCI_BIN"', encoding: 'UTF-8')
         }

@@ -324,6 +324,24 @@ def test_real_flights(build, flights: Path, port: int) -> None:
 SCRIPT = (ROOT / "src" / "mlci" / "Agent.groovy").read_text().split("SCRIPT = '''\\\n", 1)[1].split("'''", 1)[0]
 
 
+def test_the_agents_script_puts_the_archive_in_its_place_and_hands_on_arguments(tmp_path: Path) -> None:
+    for name in ("rm", "mv"):
+        (tmp_path / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\nfor word; do echo "<$word>"; done\n')
+    python.chmod(0o755)
+    (tmp_path / "a b.part").write_text("archive")
+    environment = {
+        "PATH": str(tmp_path),
+        "MLCI_PART": str(tmp_path / "a b.part"),
+        "MLCI_PYZ": str(tmp_path / "a b.pyz"),
+    }
+    command = ["/bin/sh", "-c", SCRIPT, "mlci", "predict", "x y.csv", "$(id)"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"<{tmp_path}/a b.pyz>", "<predict>", "<x y.csv>", "<$(id)>"]
+    assert (tmp_path / "a b.pyz").read_text() == "archive"
+
+
 @pytest.mark.parametrize(("given", "named"), [("", "python3"), ("python3.99", "python3.99")])
 def test_an_agent_without_python_says_so(given: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "rm").symlink_to(shutil.which("rm") or "/bin/rm")
