@@ -75,7 +75,7 @@ def _work(project: Project, first: bool, out: Path) -> Work:
     extra = {
         "on_fail": settings.on_fail,
         "inconclusive": settings.inconclusive,
-        "first": first,
+        "first": any(outcome.code == "GATE_FIRST" for outcome in outcomes),
         "champion": _champion_digest(project),
     }
     gate = verdict.as_dict(word, outcomes, model_digest(trained), extra)

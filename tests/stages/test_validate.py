@@ -331,7 +331,7 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_model_has_no_champion(lay: Callable[..., Laid], monkeypatch: pytest.MonkeyPatch) -> None:
     laid = lay(MARGIN)
     done, gate = laid.verdict()
-    assert done.exit_code == 0
+    assert (done.exit_code, gate["first"]) == (0, True)
     found = by_rule(gate)["champion.roc_auc"]
     assert (found["status"], found["code"]) == ("skipped", "GATE_FIRST")
     assert by_rule(gate)["drift.features"]["status"] == "skipped"
@@ -362,7 +362,7 @@ def test_a_candidate_is_compared_with_the_champion(lay: Callable[..., Laid]) -> 
     again(laid)
     done, gate = laid.verdict()
     rules = by_rule(gate)
-    assert gate["champion"] == champion
+    assert (gate["champion"], gate["first"]) == (champion, False)
     assert rules["champion.roc_auc"]["n"] == 600
     assert rules["champion.roc_auc"]["status"] in ("passed", "inconclusive")
     assert rules["drift.features"]["status"] == "passed"
