@@ -35,9 +35,7 @@ def load_on(made: Project) -> Load:
     return Load(port, kit.BODY)
 
 
-def test_no_request_is_lost(
-    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, record_property
-) -> None:
+def test_no_request_is_lost(client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path) -> None:
     made = kit.project(tmp_path / "p", watch_seconds=2)
     try:
         before = deploy(made).summary["version"]
@@ -50,8 +48,7 @@ def test_no_request_is_lost(
             run(made, "rollback")
             assert kit.version(made) == before
             load.go_on(SECONDS)
-        record_property("requests", load.counted.sent)
-        record_property("slowest", load.counted.slowest)
+        print(f"{load.counted.sent} requests, the slowest took {load.counted.slowest:.2f} s")
         assert load.counted.failed == {}
         assert load.counted.sent > 3 * SECONDS * 250
         assert load.counted.slowest < 5

@@ -40,7 +40,19 @@ def mvn(maven: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def rig(maven: str) -> list[str]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library with the stages as they are now, whether or not its pyz was rebuilt in the tree."""
+    from tools import build_pyz
+
+    folder = tmp_path_factory.mktemp("library")
+    for name in ("vars", "src"):
+        shutil.copytree(ROOT / name, folder / name)
+    build_pyz.main(["--output", str(folder / "resources" / "mlci" / "mlci.pyz")])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rig(maven: str, library: Path) -> list[str]:
     """The command that runs a Pipeline on the real shell and disk: `rig.Main`, see tests/vars/cps."""
     target = VARS / "cps" / "target"
     done = mvn(
@@ -50,4 +62,4 @@ def rig(maven: str) -> list[str]:
     packages = ("lang", "util", "util.regex", "lang.reflect", "io", "net", "text")
     opens = [word for package in packages for word in ("--add-opens", f"java.base/java.{package}=ALL-UNNAMED")]
     classpath = f"{target / 'classes'}:{(target / 'classpath.txt').read_text().strip()}"
-    return ["java", *opens, "-cp", classpath, "rig.Main", str(ROOT)]
+    return ["java", *opens, "-cp", classpath, "rig.Main", str(library)]

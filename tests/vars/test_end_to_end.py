@@ -196,25 +196,6 @@ mlPipeline(first: true, environments: ['local'], approval: [before: ['local']], 
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The stages as they are now: these tests are about the Pipeline, not about a pyz that was not rebuilt."""
-    from tools import build_pyz
-
-    pyz = ROOT / "resources" / "mlci" / "mlci.pyz"
-    if build_pyz.main(["--check"]) != 0:
-        kept = tmp_path_factory.mktemp("kept")
-        names = [name for name in ("mlci.pyz", "mlci.pyz.sha256") if (pyz.parent / name).exists()]
-        for name in names:
-            shutil.copy(pyz.parent / name, kept)
-        build_pyz.main([])
-        yield
-        for name in names:
-            shutil.copy(kept / name, pyz.parent)
-    else:
-        yield
-
-
 def test_killed_while_training_and_while_approval_waits(build, port: int) -> None:
     one = build(PIPELINE)
     one.start()
