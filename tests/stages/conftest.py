@@ -1,5 +1,6 @@
 """A small model repository, and the command line run in this process."""
 
+import importlib
 import json
 import random
 import subprocess
@@ -103,7 +104,12 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    # what other tests' repositories brought in would be found before the module that a case leaves out
+    others = str(tmp_path.parent)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not place.startswith(others)])
+    for name in ("mine", "features"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
     folder = tmp_path / "houses"
     folder.mkdir()
     before = set(sys.modules)
