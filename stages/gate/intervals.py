@@ -87,7 +87,7 @@ def compare(
         if len(drawn) >= len(replicates) / 2:
             low, high = np.quantile(drawn, [WORKING_LEVEL, 1 - WORKING_LEVEL])
             lower, upper, method = min(lower, float(low)), max(upper, float(high)), f"{method} and bootstrap"
-    reach = quantile + uncertainty.ONE_SIDED
+    reach = max(below, above) + uncertainty.ONE_SIDED
     detectable = _end(lambda delta: -delta - reach * spread(delta), 0.0, -2.0, found.error)
     return Difference(value, lower, upper, found.error, -detectable, method, n)
 
