@@ -67,7 +67,8 @@ def look(path: Path) -> Table:
 def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     suffixes = [s.lower() for s in path.suffixes]
     if ".parquet" in suffixes:
-        return pd.read_parquet(path), {}
+        frame = pd.read_parquet(path)
+        return frame.reset_index([n for n in frame.index.names if n is not None and n not in frame.columns]), {}
     if {".jsonl", ".ndjson"} & set(suffixes):
         lines = _content(path).splitlines()
         return pd.DataFrame([orjson.loads(line) for line in lines if line.strip()]), {}

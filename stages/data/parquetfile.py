@@ -1,7 +1,12 @@
-"""Parquet, streamed by row batches; columns keep the types that the file gives them."""
+"""Parquet, streamed by row batches; columns keep the types that the file gives them.
+
+pandas writes an index that only counts (``RangeIndex``) into the file's metadata, not as a column. Where it has a name
+it is a column here, the last one, as an index that does not count is in the file itself.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +41,7 @@ def schema(path: Path, name: str) -> pa.Schema:
     Raises: DataError: DAT_FORMAT, DAT_HEADER (a name stands twice), DAT_EMPTY.
     """
     with _file(path, name) as file:
-        found, rows = file.schema_arrow, file.metadata.num_rows
+        found, rows, counted = file.schema_arrow, file.metadata.num_rows, _counted_index(file)
     twice = sorted({n for n in found.names if found.names.count(n) > 1})
     if twice:
         raise DataError(
@@ -46,7 +51,20 @@ def schema(path: Path, name: str) -> pa.Schema:
         )
     if not rows:
         raise DataError("DAT_EMPTY", f"{name}: holds no row", "give a file with rows")
-    return found
+    return found.append(pa.field(counted[0], pa.int64())) if counted else found
+
+
+def _counted_index(file: Any) -> tuple[str, range] | None:
+    """Name and values of a pandas index that stands in the metadata alone; None where it has no name."""
+    try:
+        indexes = json.loads(file.schema_arrow.metadata[b"pandas"])["index_columns"]
+        (found,) = [one for one in indexes if isinstance(one, dict) and one["kind"] == "range"]
+        name, values = found["name"], range(found["start"], found["stop"], found["step"])
+    except (KeyError, TypeError, ValueError):  # no metadata, or another program's
+        return None
+    # Whoever took rows away and left the metadata there has left them wrong.
+    fits = len(values) == file.metadata.num_rows and name not in file.schema_arrow.names
+    return (name, values) if isinstance(name, str) and name and fits else None
 
 
 def chunks(path: Path, name: str, columns: Sequence[str], rows: int = ROWS) -> Iterator[Chunk]:
@@ -56,9 +74,13 @@ def chunks(path: Path, name: str, columns: Sequence[str], rows: int = ROWS) -> I
     """
     number = 1
     with _file(path, name) as file:
-        for batch in file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False):
+        index, counted = _counted_index(file) or (None, range(0))
+        stored = [n for n in columns if n != index]
+        for batch in file.iter_batches(batch_size=rows, columns=stored, use_threads=False):
             found = dict(zip(batch.schema.names, batch.columns, strict=True))
             _check_text(found, name)
+            if index is not None:
+                found[index] = pa.array(counted[number - 1 : number - 1 + len(batch)], pa.int64())
             yield Chunk({n: found[n] for n in columns}, np.arange(number, number + len(batch), dtype=np.int64))
             number += len(batch)
 
@@ -86,6 +108,8 @@ def with_nulls(path: Path, name: str, columns: Sequence[str]) -> set[str]:
     found: set[str] = set()
     with _file(path, name) as file:
         place = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
+        index, _ = _counted_index(file) or (None, None)
+        columns = [n for n in columns if n != index]
         unknown = [n for n in columns if n not in place]
         for column in columns:
             if column not in place:

@@ -51,6 +51,7 @@ def _table(frame: Any, name: str) -> pa.Table:
         raise DataError(
             "DAT_SOURCE", f"python:{name} gave {type(frame).__name__}, not a DataFrame", "return or yield DataFrames"
         )
+    frame = frame.reset_index([n for n in frame.index.names if n is not None and n not in frame.columns])
     names = [str(c) for c in frame.columns]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:

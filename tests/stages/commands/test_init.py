@@ -127,3 +127,11 @@ def test_a_target_with_gaps_is_said_and_allowed_for(tmp_path):
     answer = init(tmp_path / "d.csv", "y", str(tmp_path / "ml.yaml"), "jenkins", False)
     assert any("10.0% of the rows have no y" in line for line in answer.lines)
     assert config.load(tmp_path / "ml.yaml").config.data.max_bad_fraction == 0.11
+
+
+@pytest.mark.parametrize("index", [["id"], ["id", "grade"]])
+def test_a_named_index_is_a_column(tmp_path, index):
+    columns = made(
+        tmp_path, "paid", "data.parquet", lambda frame, path: frame.set_index(index).to_parquet(path)
+    ).data.columns
+    assert list(columns) == index + [name for name in rows().columns if name not in index]

@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +167,40 @@ def test_parquet_types_are_taken_as_they_are(repository):
     assert done.profile["dropped_columns"]["names"] == ["nested"]
 
 
+@pytest.mark.parametrize("index", ["counts", "steps", "text", "two", "unnamed"])
+@pytest.mark.parametrize("transform", [False, True])
+def test_a_named_index_of_pandas_is_a_column(repository, index, transform, monkeypatch):
+    monkeypatch.setattr(parquetfile, "ROWS", 3)
+    frame = pd.DataFrame({"id": range(3, 13), "g": list("abcdefghij"), "x": 0.5, "y": range(10)})
+    if index == "steps":
+        frame["id"] = range(0, 30, 3)
+    if index == "text":
+        frame["id"] = [f"k{i}" for i in range(10)]
+    stored = frame if index == "unnamed" else frame.set_index(["id", "g"] if index == "two" else "id")
+    stored.to_parquet(repository.root / "data.parquet")
+    repository.write("features.py", "def change(frame):\n    return frame\n")
+    columns = {
+        "id": {"type": "category" if index == "text" else "integer", "feature": False},
+        "g": {"type": "category"},
+        "y": {"type": "integer"},
+    }
+    more = {"transform": "features:change"} if transform else {}
+    done = repository.prepare(columns, source="data.parquet", key=["id"], **more)
+    assert done.rows("id", "g", "y") == sorted(
+        frame[["id", "g", "y"]].itertuples(index=False, name=None), key=lambda row: str(row[0])
+    )
+    assert done.profile["dropped_columns"]["names"] == ["x"]
+
+
+def test_an_index_that_no_longer_fits_its_file_is_none(repository):
+    pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [1, 2, 3]}, index=pd.RangeIndex(3, name="id")).to_parquet("whole.parquet")
+    pq.write_table(pq.read_table("whole.parquet").slice(1), "data.parquet")
+    columns = {"id": {"type": "integer"}, "x": {"type": "number"}, "y": {"type": "integer"}}
+    with pytest.raises(DataError) as error:
+        repository.prepare(columns, source="data.parquet")
+    assert error.value.code == "DAT_COLUMN_MISSING"
+
+
 def test_several_files_are_one_source(repository):
     for name, content in {"b": "y,x\n3,3\n?,4\n", "a": "x,y\n1,1\n2\n2,2\n", "c": "x,y\n5,?\n6,6\n"}.items():
         repository.write(f"parts/{name}.csv", content)
@@ -176,8 +212,6 @@ def test_several_files_are_one_source(repository):
 
 
 def test_files_of_a_glob_need_the_same_columns(repository):
-    import pytest
-
     repository.write("a.csv", "x,y\n1,1\n")
     repository.write("b.csv", "x,z\n1,1\n")
     with pytest.raises(DataError) as error:
@@ -203,8 +237,6 @@ def test_odd_column_names(repository):
 
 
 def test_text_of_parquet_is_checked(repository):
-    import pytest
-
     broken = pa.array([b"\xff\xfe"] * 5).view(pa.string())
     pq.write_table(pa.table({"c": broken, "y": pa.array(range(5))}), repository.root / "data.parquet")
     with pytest.raises(DataError) as error:

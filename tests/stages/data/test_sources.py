@@ -269,6 +269,9 @@ def objects():
 def differing():
     yield pd.DataFrame({"x": [1], "y": [1]})
     yield pd.DataFrame({"x": [1]})
+
+def grouped():
+    return pd.DataFrame({"x": [1, 1, 2], "y": [1, 2, 3]}).groupby("x").sum()
 """
 
 
@@ -277,6 +280,7 @@ def test_frames_of_a_function(repository):
     assert repository.prepare(COLUMNS, source="python:rows:frame").rows() == [(1, 1), (3.5, 3), (4, 4), (None, 2)]
     assert repository.prepare(COLUMNS, source="python:rows:frame").result.status == "skipped"
     assert repository.prepare(COLUMNS, source="python:rows:parts").rows() == [(3, 3), (4, 4.5), (None, 1), (None, 2)]
+    assert repository.prepare(COLUMNS, source="python:rows:grouped").rows() == [(1, 3), (2, 3)]  # the index has a name
 
 
 @pytest.mark.parametrize(
