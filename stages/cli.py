@@ -316,7 +316,10 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
         _predict,
         [
             *_FILE,
-            (("-o", "--output"), {"metavar": "OUT", "help": "csv, jsonl or parquet (default: csv on standard output)"}),
+            (
+                ("-o", "--output"),
+                {"metavar": "OUT", "help": "csv, csv.gz, jsonl, jsonl.gz or parquet (default: csv on standard output)"},
+            ),
             *_ENV,
             *_VERSION,
         ],

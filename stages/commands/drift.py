@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stages import console
 from stages.answer import Answer
 from stages.config.schema import Drift
+from stages.data.formats import check_given
 from stages.errors import ArtefactError, DataError, GateError, UsageError
 from stages.project import Project
 
@@ -28,8 +29,7 @@ def drift(project: Project, file: Path, env: str | None, version: str | None) ->
         UsageError: no such file, environment or version. ArtefactError: GATE_REFERENCE: the model was stored without
         its bins. DataError: the file cannot be read, or has fewer than 100 rows.
     """
-    if not file.is_file():
-        raise UsageError("CFG_FILE", f"{project.show(file)}: no such file", "give a csv, parquet or jsonl file")
+    check_given(file, project.show(file))
     if env is not None and version is not None:
         raise UsageError("CFG_USAGE", "--env and --version name two models", "give one of them")
     from stages.data.scoring import read_for_scoring

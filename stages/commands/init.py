@@ -9,6 +9,7 @@ from typing import Any
 
 from stages.answer import Answer
 from stages.config.yamlfile import core_type
+from stages.data.formats import check_given
 from stages.errors import DataError, UsageError
 from stages.records.atomic import write_bytes
 
@@ -26,8 +27,7 @@ def init(data: Path, target: str, config: str, ci: str, force: bool) -> Answer:
     from stages.commands.infer import look
 
     path = Path(config).absolute()
-    if not data.is_file():
-        raise UsageError("CFG_FILE", f"{data}: no such file", "give a csv, parquet or jsonl file")
+    check_given(data, str(data))
     table = look(data)
     if target not in table.columns:
         import difflib

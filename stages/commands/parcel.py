@@ -29,9 +29,13 @@ def pack(project: Project, file: Path) -> Answer:
     """Write the records and files of all stages into `file`, a tar with a manifest of digests first.
 
     Raises:
-        UsageError: CFG_FILE: no such folder. ArtefactError: MOD_NOTHING_TO_PACK, MOD_RECORD: a file does not match its
-        record. InfraError: DEP_DISK.
+        UsageError: CFG_FILE: no such folder, or `file` is one. ArtefactError: MOD_NOTHING_TO_PACK, MOD_RECORD: a file
+        does not match its record. InfraError: DEP_DISK.
     """
+    if file.is_dir():
+        raise UsageError(
+            "CFG_FILE", f"{project.show(file)}: is a folder", "name the file to write, for example mlci.tar"
+        )
     if not file.parent.is_dir():
         raise UsageError("CFG_FILE", f"{project.show(file)}: there is no folder {file.parent}", "make it first")
     with exclusive(project.work):
@@ -74,11 +78,11 @@ def unpack(project: Project, file: Path) -> Answer:
 
     Raises:
         UsageError: CFG_FILE: no such file; ArtefactError: MOD_PACK (damaged, or not made by `mlci pack`),
-        MOD_PACK_OTHER (another
-            model's); InfraError: DEP_DISK.
+        MOD_PACK_OTHER (another model's); InfraError: DEP_DISK.
     """
     if not file.is_file():
-        raise UsageError("CFG_FILE", f"{project.show(file)}: no such file", "give a file written by: mlci pack FILE")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise UsageError("CFG_FILE", f"{project.show(file)}: {what}", "give a file written by: mlci pack FILE")
     with exclusive(project.work):
         arriving = project.work / ".tmp" / "arriving"
         with disk_errors(project.work):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages import console
 from stages.answer import Answer
+from stages.data.formats import check_given
 from stages.errors import UsageError
 from stages.project import Project
 
@@ -17,8 +18,7 @@ def predict(project: Project, file: Path, output: Path | None, env: str | None, 
         UsageError: no such file, a suffix that cannot be written, no such environment or version.
         DataError: the file cannot be read; DAT_ALL_REFUSED: no row could be predicted.
     """
-    if not file.is_file():
-        raise UsageError("CFG_FILE", f"{project.show(file)}: no such file", "give a csv, parquet or jsonl file")
+    check_given(file, project.show(file))
     if env is not None and version is not None:
         raise UsageError("CFG_USAGE", "--env and --version name two models", "give one of them")
     from stages.serving import batch

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 import orjson
 import pyarrow as pa
@@ -21,7 +22,7 @@ from stages.records.atomic import disk_errors
 from stages.serving.predictor import Answers, Predictor, RowsRefused
 
 #: Suffixes of what can be written.
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
 
 
 class Scored(NamedTuple):
@@ -46,17 +47,16 @@ def score(
 
     Raises:
         UsageError: CFG_USAGE: a suffix that cannot be written, or the input itself. DataError: the input cannot be
-        read; DAT_ALL_REFUSED:
-            no row could be predicted (the output is there, and says why). InfraError: DEP_DISK.
+        read; DAT_ALL_REFUSED: no row could be predicted (the output is there, and says why). InfraError: DEP_DISK.
     """
     suffix = check_output(path, output)
     rows = refused = 0
-    with _opened(output) as stream:
+    with _opened(output) as raw, _packed(raw, suffix) as stream:
         writer: _Writer | None = None
         for part in read_for_scoring(path, predictor.signature, read):
             table = _answered(predictor, part)
             if writer is None:
-                writer = _WRITERS[suffix](stream, table.schema)
+                writer = _WRITERS[suffix.removesuffix(".gz")](stream, table.schema)
             writer.write(table)
             for row, error in zip(part.numbers.tolist(), table["error"].to_pylist(), strict=True):
                 if error is not None:
@@ -81,15 +81,17 @@ def check_output(path: Path, output: Path | None) -> str:
     """Suffix of the output's format. Raises: UsageError: CFG_USAGE."""
     if output is None:
         return ".csv"
-    if output.suffix not in SUFFIXES:
-        raise UsageError(
-            "CFG_USAGE", f"-o {output.name}: unknown suffix {output.suffix!r}", f"use one of: {', '.join(SUFFIXES)}"
-        )
+    if output.is_dir():
+        raise UsageError("CFG_USAGE", f"-o {output}: is a folder", "name a file in it, for example predictions.csv")
+    suffix = next((known for known in reversed(SUFFIXES) if output.name.lower().endswith(known)), None)
+    if suffix is None:
+        what = f"-o {output.name}: the name does not say in which format to write"
+        raise UsageError("CFG_USAGE", what, f"let it end in one of: {', '.join(SUFFIXES)}")
     if not output.parent.is_dir():
         raise UsageError("CFG_USAGE", f"-o {output}: there is no folder {output.parent}", "make it first")
     if output.exists() and path.exists() and output.samefile(path):
         raise UsageError("CFG_USAGE", f"-o {output}: that is the input", "name another file")
-    return output.suffix
+    return suffix
 
 
 def _answered(predictor: Predictor, part: Rows) -> pa.Table:
@@ -195,7 +197,22 @@ class _Parquet:
         self._writer.close()
 
 
-_WRITERS: dict[str, type[_Writer]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
+_WRITERS: dict[str, type[_Writer]] = {
+    ".csv": _Csv,
+    ".jsonl": _JsonLines,
+    ".ndjson": _JsonLines,
+    ".parquet": _Parquet,
+}
+
+
+@contextmanager
+def _packed(stream: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
+    """`stream`, or what packs into it: the same rows give the same bytes, so no time and no name stand in it."""
+    if not suffix.endswith(".gz"):
+        yield stream
+        return
+    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=stream, mtime=0) as packed:
+        yield cast(BinaryIO, packed)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import subprocess
 import sys
@@ -37,20 +38,21 @@ def file(tmp_path: Path) -> Path:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".csv":
-        return list(csv.DictReader(path.read_text().splitlines()))
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    return pq.read_table(path).to_pylist()
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if ".csv" in path.name.lower():
+        return list(csv.DictReader(content.decode().splitlines()))
+    if ".parquet" in path.suffixes:
+        return pq.read_table(path).to_pylist()
+    return [json.loads(line) for line in content.decode().splitlines()]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "CSV", "jsonl", "jsonl.gz", "ndjson", "parquet"])
 def test_as_many_rows_out_as_in_in_their_order(predictor: Predictor, file: Path, suffix: str) -> None:
     out = file.with_name(f"out.{suffix}")
     assert score(predictor, file, out, READ) == Scored(5, 2)
     rows = rows_of(out)
     assert list(rows[0]) == ["prediction", "probability_false", "probability_true", "error"]
-    predictions = {"csv": ["false", "true", "", "false", ""]}.get(suffix, [False, True, None, False, None])
+    predictions = {"csv": ["false", "true", "", "false", ""]}.get(suffix[:3].lower(), [False, True, None, False, None])
     assert [row["prediction"] for row in rows] == predictions
     assert [bool(row["error"]) for row in rows] == [False, False, True, False, True]
     for code in ("delay: DAT_TYPE", "seats: DAT_MIN", "origin: DAT_VALUES"):
@@ -59,6 +61,13 @@ def test_as_many_rows_out_as_in_in_their_order(predictor: Predictor, file: Path,
     assert float(rows[1]["probability_true"]) + float(rows[1]["probability_false"]) == pytest.approx(1)
     assert not rows[2]["probability_true"]
     assert [p.name for p in file.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_packed_output_has_the_same_bytes_each_time(predictor: Predictor, file: Path) -> None:
+    first, second = file.with_name("first.csv.gz"), file.with_name("second.csv.gz")
+    for out in (first, second):
+        score(predictor, file, out, READ)
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_files_and_requests_get_the_same_answers(predictor: Predictor, tmp_path: Path) -> None:
@@ -108,7 +117,7 @@ def test_a_failure_leaves_no_file(predictor: Predictor, file: Path) -> None:
     assert sorted(p.name for p in file.parent.iterdir()) == ["out.csv", "rows.csv"]
 
 
-@pytest.mark.parametrize("name", ["out.xlsx", "out", "nowhere/out.csv", "rows.csv"])
+@pytest.mark.parametrize("name", ["out.xlsx", "out", "out.csv.zip", ".", "nowhere/out.csv", "rows.csv"])
 def test_outputs_that_cannot_be(predictor: Predictor, file: Path, name: str) -> None:
     before = file.read_text()
     with pytest.raises(UsageError):
