@@ -13,6 +13,8 @@ Kind = Literal["add", "remove", "change", "order"]
 
 _SECRET = re.compile(r"token|password|passphrase|secret|privatekey", re.IGNORECASE)
 _ENCRYPTED = re.compile(r"\{[A-Za-z0-9+/=]{20,}\}")
+#: A user, and perhaps a password, in an address; with ssh:// it is a name that everybody uses.
+_LOGIN = re.compile(r"(?<=https://)[^/@\s]+(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=ssh://)[^/@:\s]*:[^/@\s]+(?=@)")
 #: Children that tell objects of one list apart, best first.
 _IDENTITY = ("name", "id", "url", "remote")
 #: Lists whose order has a meaning: the form shows parameters in it, and the first choice is the default.
@@ -98,7 +100,7 @@ def _label(node: Node) -> str:
     if not is_item(node.tag):
         return node.tag
     identity = next((found.text for name in _IDENTITY if (found := node.child(name)) is not None), "")
-    return f"{short(node.tag)}[{identity}]" if identity else short(node.tag)
+    return f"{short(node.tag)}[{_LOGIN.sub('(hidden)', identity)}]" if identity else short(node.tag)
 
 
 def short(name: str) -> str:
@@ -120,11 +122,9 @@ def _values(node: Node) -> list[str]:
 
 def _shown(node: Node) -> str:
     text = _summary(node)
-    return (
-        "(hidden)"
-        if text and _SECRET.search(node.tag) and node.tag != "credentialsId"
-        else _ENCRYPTED.sub("(hidden)", text)
-    )
+    if text and _SECRET.search(node.tag) and node.tag != "credentialsId":
+        return "(hidden)"
+    return _LOGIN.sub("(hidden)", _ENCRYPTED.sub("(hidden)", text))
 
 
 def _summary(node: Node) -> str:

@@ -288,7 +288,7 @@ class RawElement(Section):
 
         try:
             xmltree.parse(value)
-        except xmltree.XmlError as error:
+        except ValueError as error:
             raise problem(f"not an XML element: {error}", "give one well-formed element") from None
         return value
 

@@ -45,18 +45,31 @@ def build(model: type[ModelT], document: Document, data: Any) -> tuple[ModelT | 
 
 
 def _merged(problems: list[Any], data: Any) -> list[Any]:
-    """One problem a place: the alternatives of a union, of which none fits, are said together."""
-    places: dict[KeyPath, list[Any]] = {}
+    """One problem a place: the alternatives of a union, of which none fits, are said together.
+
+    Where one alternative takes what stands there and only something inside is wrong, the others are not mentioned.
+    """
+    places: dict[tuple[KeyPath, bool], list[Any]] = {}
     for problem in problems:
-        places.setdefault(_real_path(tuple(problem["loc"]), data), []).append(problem)
+        places.setdefault((_real_path(problem, data), _of_key(problem)), []).append(problem)
     merged = []
-    for found in places.values():
+    for (path, of_key), found in places.items():
         kinds = [_EXPECTED[problem["type"]] for problem in found if problem["type"] in _EXPECTED]
-        if len(kinds) > 1 and len(kinds) == len(found):
-            merged.append({**found[0], "type": "mlci_union", "ctx": {"expected": " or ".join(dict.fromkeys(kinds))}})
+        alternatives = len(kinds) == len(found)
+        inside = any(len(other) > len(path) and other[: len(path)] == path for other, _ in places)
+        if alternatives and inside and not of_key:
+            continue
+        if alternatives and len(kinds) > 1:
+            fits = [kind for kind in dict.fromkeys(kinds) if kind != "a whole number" or "a number" not in kinds]
+            merged.append({**found[0], "type": "mlci_union", "ctx": {"expected": " or ".join(fits)}})
         else:
             merged += found
     return merged
+
+
+def _of_key(problem: Any) -> bool:
+    """Whether a key itself is what is wrong, not what stands under it."""
+    return bool(problem["loc"][-1:] == ("[key]",) or problem["type"] == "invalid_key")
 
 
 def line_of(what: str) -> tuple[int, str]:
@@ -103,19 +116,16 @@ def _field(models: list[type[BaseModel]], key: Any) -> Any:
     return None
 
 
-def _real_path(location: tuple[Any, ...], data: Any) -> KeyPath:
+def _real_path(problem: Any, data: Any) -> KeyPath:
     """pydantic's location without the tags of unions, which are not in the file."""
     path: list[str | int] = []
-    at = data
+    at, location = data, problem["loc"]
     for index, part in enumerate(location):
-        last = index == len(location) - 1
         if isinstance(at, dict) and part in at:
             at = at[part]
         elif isinstance(at, list) and isinstance(part, int) and part < len(at):
             at = at[part]
-        elif last and isinstance(at, dict) and part != "[key]":
-            at = None
-        else:
+        elif index < len(location) - 1 or problem["type"] != "missing":
             continue
         path.append(part)
     return tuple(path)
@@ -146,6 +156,7 @@ def nearest(word: str, known: list[str]) -> str:
     return "known here: " + ", ".join(known) if known else "remove it"
 
 
+#: What pydantic calls a value of another type → what was expected.
 _EXPECTED: Mapping[str, str] = {
     "bool_type": "true or false",
     "int_type": "a whole number",
@@ -153,6 +164,7 @@ _EXPECTED: Mapping[str, str] = {
     "float_type": "a number",
     "finite_number": "a finite number",
     "string_type": "text",
+    "string_unicode": "text in UTF-8",
     "list_type": "a list",
     "dict_type": "keys and values",
     "model_type": "keys and values",
@@ -160,40 +172,79 @@ _EXPECTED: Mapping[str, str] = {
     "none_required": "nothing (null)",
 }
 
+#: What pydantic calls a value of the right type that is out of bounds → what was expected, and the bound's name.
+_BOUNDS: Mapping[str, tuple[str, str]] = {
+    "greater_than": ("a number greater than {}", "gt"),
+    "greater_than_equal": ("a number of at least {}", "ge"),
+    "less_than": ("a number less than {}", "lt"),
+    "less_than_equal": ("a number of at most {}", "le"),
+    "string_too_short": ("text of at least {}", "min_length"),
+    "string_too_long": ("text of at most {}", "max_length"),
+    "too_short": ("at least {}", "min_length"),
+    "too_long": ("at most {}", "max_length"),
+}
+
+#: Patterns in words.
+_PATTERNS: Mapping[str, str] = {
+    "^[a-z][a-z0-9-]*$": "lower-case letters, digits and dashes, beginning with a letter",
+    "^[0-9]+[bkmgBKMG]?$": "a size, for example 512m or 2g",
+}
+
 
 def _translate(problem: Any, document: Document, data: Any, model: type[BaseModel]) -> ConfigError:
-    path = _real_path(tuple(problem["loc"]), data)
-    where, kind, context = document.where(path), problem["type"], problem.get("ctx") or {}
-    key = str(path[-1]) if path else ""
+    path, kind, context = _real_path(problem, data), problem["type"], problem.get("ctx") or {}
+    if kind.startswith("union_tag_"):
+        return _tag(path, document, data, model, context)
+    where, key = document.where(path), str(path[-1]) if path else ""
     if kind == "missing":
         return ConfigError("CFG_MISSING_KEY", f"{where}: required key is missing", f"add {key}: …")
     if kind == "extra_forbidden":
         names = [n for m in _models_at(model, path[:-1]) for n in (i.alias or n for n, i in m.model_fields.items())]
         return ConfigError("CFG_UNKNOWN_KEY", f"{where}: unknown key {key!r}", nearest(key, list(dict.fromkeys(names))))
+    if kind == "mlci":
+        return ConfigError(context["code"], f"{where}: {problem['msg']}", context["todo"])
     raw = _raw(document.data, path)
+    if _of_key(problem):
+        not_text = kind in ("invalid_key", "string_type")
+        wanted = "a key that is text" if not_text else expected(problem)
+        mend = "write the key in quotes" if not_text else "rename the key"
+        return ConfigError("CFG_VALUE", f"{where}: expected {wanted}, got {_short(path[-1])}", mend)
     shown = "" if SECRET_KEYS & set(map(str, path)) else f", got {_short(raw)}"
     mend = f"set {raw[2:-1].split(':-')[0]} to what is expected" if _is_reference(raw) else "correct the value"
-    if kind == "mlci_union":
-        return ConfigError("CFG_VALUE", f"{where}: expected {context['expected']}{shown}", mend)
-    if kind == "string_pattern_mismatch" and "a-z0-9-" in str(context.get("pattern")):
-        expected = "lower-case letters, digits and dashes, beginning with a letter"
-        shown = f", got {key!r}" if problem["loc"][-1] == "[key]" else shown
-        return ConfigError("CFG_VALUE", f"{where}: expected {expected}{shown}", mend)
     if kind == "literal_error":
-        choices = context.get("expected", "")
-        return ConfigError("CFG_VALUE", f"{where}: expected {choices}{shown}", "use one of these")
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return ConfigError("CFG_VALUE", f"{where}: {problem['msg']}", "use one of these")
-    if kind == "mlci":
-        return ConfigError(
-            context.get("code", "CFG_VALUE"),
-            f"{where}: {problem['msg']}",
-            context.get("todo", "correct the value"),
-        )
+        mend = "use one of these"
+    return ConfigError("CFG_VALUE", f"{where}: expected {expected(problem)}{shown}", mend)
+
+
+def expected(problem: Any) -> str:
+    """What pydantic would have taken, in words."""
+    kind, context = problem["type"], problem.get("ctx") or {}
     if kind in _EXPECTED:
-        return ConfigError("CFG_VALUE", f"{where}: expected {_EXPECTED[kind]}{shown}", mend)
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return ConfigError("CFG_VALUE", f"{where}: {message}{shown}", mend)
+        return _EXPECTED[kind]
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
+    if kind not in _BOUNDS:  # a literal's values; a ValueError that a validator let through
+        return str(context.get("expected") or f"another value ({context.get('error', kind)})")
+    words, name = _BOUNDS[kind]
+    bound = context[name]
+    if name in ("gt", "ge", "lt", "le"):
+        return words.format(f"{bound:g}" if isinstance(bound, float) else bound)
+    thing = "character" if kind.startswith("string") else "entry"
+    several = "characters" if thing == "character" else "entries"
+    return words.format(f"one {thing}" if bound == 1 else f"{bound} {several}")
+
+
+def _tag(path: KeyPath, document: Document, data: Any, model: type[BaseModel], context: Any) -> ConfigError:
+    """The key that says which of several kinds stands at `path` is missing or wrong."""
+    key = str(context["discriminator"]).strip("'")
+    fields = [m.model_fields[key] for m in _models_at(model, path) if key in m.model_fields]
+    known = [str(value) for info in fields for value in _options(info.annotation)]
+    choices = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}" if known[1:] else "".join(map(repr, known))
+    where, holder = document.where((*path, key)), _raw(data, path)
+    if not isinstance(holder, dict) or key not in holder:
+        return ConfigError("CFG_MISSING_KEY", f"{where}: required key is missing", f"add {key}: {choices}")
+    raw = _raw(document.data, (*path, key))
+    return ConfigError("CFG_VALUE", f"{where}: expected {choices}, got {_short(raw)}", nearest(str(raw), known))
 
 
 def _is_reference(raw: Any) -> bool:
@@ -213,7 +264,12 @@ def _raw(data: Any, path: KeyPath) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = str(value) if isinstance(value, Untyped) else repr(value)
+    """A value as a person would write it. What a list or mapping holds is not shown: it may be a secret."""
+    if isinstance(value, dict | list):
+        kind = "a list" if isinstance(value, list) else "keys and values"
+        return kind if value else f"{kind}, empty"
+    words = {"None": "null", "True": "true", "False": "false", "nan": ".nan", "inf": ".inf", "-inf": "-.inf"}
+    text = repr(value) if type(value) is str else words.get(str(value), str(value))
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -47,7 +47,7 @@ class ReadOptions(Section):
 
         try:
             codecs.lookup(value)
-        except LookupError:
+        except (LookupError, ValueError):
             raise problem(f"unknown encoding {value!r}", "use for example utf-8, utf-16, latin-1 or cp1252") from None
         return value
 
@@ -195,10 +195,10 @@ class Model(Section):
     def _dotted(cls, value: str) -> str:
         parts = value.split(".")
         if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-            raise problem(
-                f"expected package.module.Class, got {value!r}",
-                "write for example: sklearn.linear_model.LogisticRegression",
-            )
+            todo = "write for example: sklearn.linear_model.LogisticRegression"
+            if ":" in value:
+                todo = "name a class, of yours as well (mymodels.Stacked); a function can make model.preprocess"
+            raise problem(f"expected package.module.Class, got {value!r}", todo)
         return value
 
     @field_validator("preprocess")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from stages.errors import ConfigError
 KeyPath = tuple[str | int, ...]
 
 #: Keys whose values are never recorded, logged, printed or hashed after replacement.
-SECRET_KEYS = frozenset({"url", "user", "password", "token", "secret", "api_key"})
+SECRET_KEYS = frozenset({"url", "user", "password", "token", "secret", "api_key", "private_key", "passphrase"})
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
@@ -34,8 +34,7 @@ class Untyped(str):
     """Text that takes the type of the key that receives it.
 
     A value that is exactly ``${VAR}``, or that comes from ``--set``: a text key takes it unchanged, any other key
-    takes
-    `typed()` of it.
+    takes `typed()` of it.
     """
 
     def typed(self) -> Any:
@@ -265,10 +264,17 @@ def assign(document: Document, assignments: list[str]) -> Document:
     return Document(document.name, data, document.lines, origins)
 
 
-def substitute(document: Document, environment: Mapping[str, str]) -> Any:
+def substitute(
+    document: Document,
+    environment: Mapping[str, str],
+    later: Callable[[KeyPath, str, ConfigError], bool] = lambda path, variable, error: False,
+) -> Any:
     """The document's data with every ``${VAR}`` and ``${VAR:-default}`` in its values replaced.
 
     Keys are left alone; ``$${`` gives a literal ``${``; what replaced a reference is not searched again.
+
+    `later` is told of each variable that is not set, with the error that it is: where it says True, the value stays as
+    written and the error is the caller's to raise.
 
     Raises:
         ConfigError: CFG_ENV_UNSET, one for every variable that is not set and has no default; CFG_REFERENCE for what
@@ -284,7 +290,10 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
         if not isinstance(value, str) or "${" not in value:
             return value
 
+        postponed = False
+
         def one(match: re.Match[str]) -> str:
+            nonlocal postponed
             if match.group(0) == "$${":
                 return "${"
             variable, default = match.group(1), match.group(3)
@@ -292,21 +301,19 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
                 return environment.get(variable) or default  # as in a shell, `:-` stands for unset or empty
             if variable in environment:
                 return environment[variable]
-            problems.append(
-                ConfigError(
-                    "CFG_ENV_UNSET",
-                    f"{document.where(path)}: environment variable {variable} is not set",
-                    f"set {variable}, or give a default: ${{{variable}:-value}}",
-                )
-            )
+            what = f"{document.where(path)}: environment variable {variable} is not set"
+            error = ConfigError("CFG_ENV_UNSET", what, f"set {variable}, or give a default: ${{{variable}:-value}}")
+            if later(path, variable, error):
+                postponed = True
+            else:
+                problems.append(error)
             return ""
 
-        if "${" in _REFERENCE.sub("", value):
-            what = f"{document.where(path)}: {value!r} holds a broken reference"
-            todo = "write ${NAME} or ${NAME:-default}; $${ stands for a literal ${"
-            problems.append(ConfigError("CFG_REFERENCE", what, todo))
+        problems.extend(_broken(document, path, value))
         whole = _REFERENCE.fullmatch(value)
         replaced = _REFERENCE.sub(one, value)
+        if postponed:
+            return value
         return Untyped(replaced) if isinstance(value, Untyped) or (whole and whole.group(1)) else replaced
 
     data = replace(document.data, ())
@@ -315,12 +322,20 @@ def substitute(document: Document, environment: Mapping[str, str]) -> Any:
     return data
 
 
+def _broken(document: Document, path: KeyPath, value: str) -> list[ConfigError]:
+    """The error for a text that holds what begins like a reference and is none."""
+    if "${" not in _REFERENCE.sub("", value):
+        return []
+    what = f"{document.where(path)}: {value!r} holds a broken reference"
+    todo = "write ${NAME} or ${NAME:-default}; $${ stands for a literal ${"
+    return [ConfigError("CFG_REFERENCE", what, todo)]
+
+
 def for_keys(raw: Any, replaced: Any, key: str | int = "") -> Any:
     """`replaced` as a cache key may hold it, since keys are recorded.
 
     A value that a variable replaced in stands there by its text before replacement and a digest of what it became;
-    where
-    a key of `SECRET_KEYS` holds it, by its text alone.
+    where a key of `SECRET_KEYS` holds it, by its text alone.
     """
     if isinstance(key, str) and key in SECRET_KEYS:
         return raw

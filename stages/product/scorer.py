@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stages import console
+from stages.data.formats import check_given
 from stages.errors import MlciError, UsageError
 
 
@@ -53,7 +54,11 @@ def _arguments(about: Mapping[str, Any], words: list[str] | None) -> argparse.Na
     read = about["read"]
     parser.add_argument("file", type=Path, metavar="FILE", help="csv (also .gz, .zip), parquet or jsonl")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help="csv, jsonl or parquet (default: csv, printed)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="csv, csv.gz, jsonl, jsonl.gz or parquet (default: csv, printed)",
     )
     parser.add_argument("--rejects", type=Path, metavar="OUT", help="rows without a prediction: number, error (jsonl)")
     parser.add_argument("--sep", default=read["sep"], help=f"separator of csv (default: {read['sep']!r})")
@@ -68,8 +73,7 @@ def _arguments(about: Mapping[str, Any], words: list[str] | None) -> argparse.Na
 
 def _score(about: Mapping[str, Any], folder: Path, arguments: argparse.Namespace) -> tuple[int, int]:
     file: Path = arguments.file
-    if not file.is_file():
-        raise UsageError("CFG_FILE", f"{file}: no such file", "give a csv, parquet or jsonl file")
+    check_given(file, str(file))
     if arguments.json and arguments.output is None:
         raise UsageError("CFG_USAGE", "--json and the predictions would both be printed", "give -o OUT")
     from stages.serving import batch
@@ -104,6 +108,7 @@ def _check_rejects(arguments: argparse.Namespace) -> None:
 def _options(about: Mapping[str, Any], arguments: argparse.Namespace) -> Any:
     from pydantic import ValidationError
 
+    from stages.config.problems import expected
     from stages.config.schema import ReadOptions
 
     given = {name: getattr(arguments, name) for name in ("sep", "decimal", "encoding")}
@@ -112,7 +117,8 @@ def _options(about: Mapping[str, Any], arguments: argparse.Namespace) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = "--" + str(first["loc"][0]) if first["loc"] else "--sep, --decimal"
-        raise UsageError("CFG_USAGE", f"{place}: {first['msg']}", "see --help") from None
+        said = first["msg"] if first["type"] == "mlci" else f"expected {expected(first)}"
+        raise UsageError("CFG_USAGE", f"{place}: {said}", "see --help") from None
 
 
 @contextmanager
