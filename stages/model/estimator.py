@@ -20,6 +20,12 @@ _DISTRIBUTIONS = {
     "skopt": "scikit-optimize",
 }
 
+#: What to do instead of naming a Pipeline as the estimator.
+_PIPELINE = (
+    "name its last step as model.estimator, and return the other steps from model.preprocess: module:function "
+    "(a Pipeline of transformers will do)"
+)
+
 
 def build(dotted: str, params: Mapping[str, Any], task: str) -> Any:
     """An unfitted estimator of class `dotted`.
@@ -53,7 +59,8 @@ def find(dotted: str, key: str = "model.estimator") -> type:
         todo = f"it is {elsewhere}" if elsewhere else nearest_name(name, classes)
         raise _error(key, f"{module_name} has no class {name!r}", todo)
     if not inspect.isclass(found):
-        raise _error(key, f"{dotted} is not a class", "name the class of an estimator")
+        todo = _PIPELINE if name == "make_pipeline" else "name the class of an estimator"
+        raise _error(key, f"{dotted} is not a class", todo)
     if not _is_estimator(found):
         raise _error(key, f"{dotted} has no fit, predict and get_params", "name a scikit-learn compatible estimator")
     return found
@@ -90,9 +97,14 @@ def _instance(dotted: str, params: Mapping[str, Any], key: str) -> Any:
         if hasattr(estimator, "_parameter_constraints"):  # of scikit-learn's own, not of what only inherits from it
             estimator._validate_params()
     except (TypeError, ValueError, AttributeError) as error:
+        if cls.__name__ == "Pipeline" and "'steps'" in str(error):
+            where = f"{key}.estimator" if key == "model" else key
+            raise _error(where, "mlci makes the Pipeline itself: preprocess, then the estimator", _PIPELINE) from error
         todo = f"see the parameters of {cls.__name__}"
         if "'estimators'" in str(error):
             todo = "give them by name: estimators: [[first, package.module.Class], [second, {class: …, params: {…}}]]"
+        elif "missing" in str(error) and "'estimator'" in str(error):
+            todo = "give it by name: params: {estimator: {class: package.module.Class, params: {…}}}"
         raise _error(f"{key}.params", one_line(error), todo) from error
     return estimator
 
