@@ -168,7 +168,7 @@ def _comparable(project: Project, seen: Evidence) -> list[str]:
             needs = metrics.check(name, seen.truth.kind).needs
         except ConfigError:
             continue  # `bounds` has said so
-        if needs != "probability" or seen.answer.probabilities is not None:
+        if seen.answer.has(needs):
             names.append(name)
     return names
 
@@ -209,7 +209,7 @@ def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outco
     prepared = project.folder("prepare")
     try:
         rows = np.load(prepared / "test.rows.npy", allow_pickle=False)
-        rival = incumbent.score(found, prepared / "test.parquet", rows, seen.signature)
+        rival = incumbent.score(found, prepared / "test.parquet", rows, seen.signature, list(margins))
     except incumbent.CannotScore as error:
         sentence = f"the champion of {env} ({found.version[:12]}) cannot be compared with: {error}"
         return champion.missing(margins, "failed", sentence, "GATE_CHAMPION_ENV"), None

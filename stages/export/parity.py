@@ -145,7 +145,7 @@ def _metrics(truth: Truth, said: Answer, again: Answer) -> tuple[str, float]:
         metric = metrics.get(name)
         if name.startswith("neg_") or truth.kind not in metric.kinds or any(part in name for part in left_out):
             continue
-        if (metric.needs == "label" and unchanged) or (metric.needs == "probability" and said.probabilities is None):
+        if (metric.needs == "label" and unchanged) or not (said.has(metric.needs) and again.has(metric.needs)):
             continue
         one, other = metric(truth, said), metric(truth, again)
         if np.isnan(one) and np.isnan(other):

@@ -1,5 +1,5 @@
 """What a stored model says about a parquet side, as arrays; in this process, or from another one:
-`python -m stages.gate.asking FOLDER TEST.parquet ANSWER.npz`."""
+`python -m stages.gate.asking FOLDER TEST.parquet ANSWER.npz [scores]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.errors import MlciError
 from stages.model.metrics import Answer
+from stages.records.jsonfile import read_json
 from stages.serving.predictor import Predictor
 
 #: Rows that are asked for at once: answers come as lists of Python objects, which take a hundred times their number.
@@ -37,21 +38,46 @@ def ask(folder: Path, side: Path) -> Answer:
     return Answer(np.concatenate(labels), np.concatenate(probabilities) if probabilities else None)
 
 
+def ask_with_scores(folder: Path, side: Path) -> Answer:
+    """Like `ask`, by the pipeline even where there is an ONNX model: only it has a decision function.
+
+    Raises:
+        ArtefactError: the model cannot be loaded here, or does not answer every row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from stages.model import answers, frames, persistence
+
+    signature = read_json(folder / "signature.json")
+    pipeline, features = persistence.load(folder, signature), signature["features"]
+    parts: list[Answer] = []
+    with pq.ParquetFile(side) as file:
+        for batch in file.iter_batches(_ROWS, columns=[feature["name"] for feature in features]):
+            rows = frames.frame(pa.Table.from_batches([batch]), features)
+            parts.append(answers.ask(pipeline, rows, signature["classes"]))
+    joined = [
+        None if any(one is None for one in each) else np.concatenate([one for one in each if one is not None])
+        for each in ([p.probabilities for p in parts], [p.scores for p in parts])
+    ]
+    return Answer(np.concatenate([part.labels for part in parts]), *joined)
+
+
 def read(path: Path) -> Answer:
     """An answer that another process wrote."""
     with np.load(path, allow_pickle=False) as kept:
-        return Answer(kept["labels"], kept.get("probabilities"))
+        return Answer(kept["labels"], kept.get("probabilities"), kept.get("scores"))
 
 
-def main(folder: str, side: str, answer: str) -> int:
+def main(folder: str, side: str, answer: str, scores: str = "") -> int:
     """Ask and write. What fails is one line on standard error."""
     try:
-        said = ask(Path(folder), Path(side))
+        said = (ask_with_scores if scores else ask)(Path(folder), Path(side))
     except MlciError as error:
         print(f"{error.code}: {error.what}", file=sys.stderr)
         return error.exit_code
-    arrays = {"labels": said.labels} | ({} if said.probabilities is None else {"probabilities": said.probabilities})
-    np.savez(answer, **arrays)  # type: ignore[arg-type]
+    parts = {"labels": said.labels, "probabilities": said.probabilities, "scores": said.scores}
+    np.savez(answer, **{name: part for name, part in parts.items() if part is not None})  # type: ignore[arg-type]
     return 0
 
 

@@ -122,7 +122,7 @@ def _comparable(names: Iterable[str], truth: Truth, *answers: Answer) -> list[st
     for name in names:
         metric = metrics.get(name)
         plain = uncertainty.base(name)[0]
-        answered = metric.needs != "probability" or all(a.probabilities is not None for a in answers)
+        answered = all(answer.has(metric.needs) for answer in answers)
         if truth.kind in metric.kinds and answered and plain not in _GAMEABLE:
             chosen.append(name)
     return chosen

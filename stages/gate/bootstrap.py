@@ -123,10 +123,9 @@ def _of_labels(plain: str, truth: Truth, candidate: Answer, champion: Answer, re
 
 def _vectorised(plain: str, truth: Truth, answer: Answer) -> _OfDrawn | None:
     if plain in ("roc_auc", "average_precision"):
-        assert answer.probabilities is not None
         at = truth.positive_index
         make = _areas if plain == "roc_auc" else _precisions
-        return make(truth.codes == at, answer.probabilities[:, at], truth.weight)
+        return make(truth.codes == at, answer.leaning(at), truth.weight)
     if plain == "roc_auc_ovr":
         assert answer.probabilities is not None
         columns = range(answer.probabilities.shape[1]) if truth.kind == "multiclass" else (1,)

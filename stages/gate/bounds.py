@@ -71,9 +71,10 @@ def _one(name: str, bound: Bound, truth: Truth, answer: Answer) -> Outcome:
         return failed(
             "GATE_CLASS_ABSENT", f"{name} says little: the test side and the model do not share {one} {shown}"
         )
-    if metric.needs == "probability" and answer.probabilities is None:
+    if not answer.has(metric.needs):
+        what = f"{name} needs {metrics.lacking(metric.needs)}, and the estimator gives none"
         mend = "ask for a metric of labels, or wrap it in CalibratedClassifierCV"
-        return failed("GATE_METRIC_UNDEFINED", f"{name} needs probabilities, and the estimator gives none: {mend}")
+        return failed("GATE_METRIC_UNDEFINED", f"{what}: {mend}")
     if not _finite(answer):
         return failed("GATE_NOT_FINITE", f"{name} cannot be computed: the model answers NaN or an infinity", math.nan)
     found = uncertainty.estimate(name, truth, answer)
@@ -85,7 +86,8 @@ def _one(name: str, bound: Bound, truth: Truth, answer: Answer) -> Outcome:
 def _finite(answer: Answer) -> bool:
     said = answer.labels
     whole = said.dtype.kind not in "fc" or bool(np.isfinite(said).all())
-    return whole and (answer.probabilities is None or bool(np.isfinite(answer.probabilities).all()))
+    given = (part for part in (answer.probabilities, answer.scores) if part is not None)
+    return whole and all(bool(np.isfinite(part).all()) for part in given)
 
 
 def _held(rule: str, name: str, bound: Bound, found: uncertainty.Estimate, truth: Truth) -> Outcome:

@@ -69,13 +69,14 @@ def fresh_rows(test: np.ndarray, trained: np.ndarray) -> np.ndarray:
 
 
 def _answered(name: str, *answers: Answer) -> bool:
-    return metrics.get(name).needs != "probability" or all(one.probabilities is not None for one in answers)
+    return all(one.has(metrics.get(name).needs) for one in answers)
 
 
 def _one(name: str, margin: float, truth: Truth, ours: Answer, rival: Rival, drawn: np.ndarray | None) -> Outcome:
     rule, n = f"champion.{name}", len(truth.values)
     if not _answered(name, ours, rival.answer):
-        sentence = f"{name} needs probabilities, and one of the two models gives none"
+        whose = "the champion" if ours.has(metrics.get(name).needs) else "the candidate"
+        sentence = f"{name} needs {metrics.lacking(metrics.get(name).needs)}, and {whose} gives none"
         return Outcome(rule, "failed", sentence, "GATE_METRIC_UNDEFINED", None, -margin, None, n)
     metric = metrics.get(name)
     values = metric(truth, ours), metric(truth, rival.answer)

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from stages.gate.champion import Rival, fresh_rows
 from stages.model import metrics
 from stages.model.metrics import Answer
 from stages.records.jsonfile import read_json
+from stages.serving.predictor import RowsRefused
 
 if TYPE_CHECKING:
     from stages.store import Store
@@ -71,11 +72,13 @@ def history(store: Store, name: str, env: str | None, most: int = 8) -> list[dic
     return found
 
 
-def score(incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping[str, Any]) -> Rival:
+def score(
+    incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping[str, Any], names: Iterable[str] = ()
+) -> Rival:
     """What the champion says about the test rows that it was not trained on.
 
     `test`: test.parquet. `rows`: the hashes of its rows. `signature`: the candidate's; answers are put in its
-    classes' order.
+    classes' order. `names`: the metrics that they are wanted for.
 
     Raises:
         CannotScore: it predicts something else, or there is no way to ask it.
@@ -84,9 +87,12 @@ def score(incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping
         own = read_json(incumbent.folder / "signature.json")
         _comparable(own, signature, test)
         trained = np.load(incumbent.folder / "train.rows.npy", allow_pickle=False)
-        answer, how = _ask(incumbent.folder, test, bool((own.get("onnx") or {}).get("proved")))
+        ranks = any(metrics.get(name).needs == "score" for name in names)
+        answer, how = _ask(incumbent.folder, test, bool((own.get("onnx") or {}).get("proved")), ranks)
     except CannotScore:
         raise
+    except RowsRefused as error:
+        raise CannotScore("it has no answer for some of the test rows") from error
     except (MlciError, OSError, ValueError, KeyError, TypeError) as error:
         raise CannotScore(getattr(error, "what", None) or f"{type(error).__name__}: {error}") from error
     fresh = fresh_rows(rows, trained)
@@ -106,28 +112,36 @@ def _comparable(own: Mapping[str, Any], signature: Mapping[str, Any], test: Path
         raise CannotScore(f"it asks for {', '.join(lacking[:5])}, which the data no longer have")
 
 
-def _ask(folder: Path, test: Path, exported: bool) -> tuple[Answer, str]:
+def _ask(folder: Path, test: Path, exported: bool, ranks: bool) -> tuple[Answer, str]:
     """Answers to every row of `test`, and what gave them.
+
+    `ranks`: they have to say how likely a class is, by probabilities or, where there are none, by scores. An ONNX model
+    of labels does not.
 
     Raises:
         MlciError, CannotScore: it cannot be loaded, or fails.
     """
     if exported:
-        return asking.ask(folder, test), "its ONNX model"
+        said = asking.ask(folder, test)
+        if said.probabilities is not None or not ranks:
+            return said, "its ONNX model"
     try:
         if not (folder / "code").is_dir():
-            return asking.ask(folder, test), "scikit-learn"
-        return _in_a_process(Path(sys.executable), folder, test), "scikit-learn, with its own modules"
+            ask = asking.ask_with_scores if ranks else asking.ask
+            return ask(folder, test), "scikit-learn"
+        return _in_a_process(Path(sys.executable), folder, test, ranks), "scikit-learn, with its own modules"
     except MlciError as error:
         if error.code != "MOD_VERSION":
             raise
         from stages.gate.own_environment import python_of
 
         log.info("the champion is asked with the versions that it was trained with: %s", error.what)
-        return _in_a_process(python_of(folder), folder, test), "scikit-learn, in the versions it was trained with"
+        return _in_a_process(
+            python_of(folder), folder, test, ranks
+        ), "scikit-learn, in the versions it was trained with"
 
 
-def _in_a_process(python: Path, folder: Path, test: Path) -> Answer:
+def _in_a_process(python: Path, folder: Path, test: Path, ranks: bool) -> Answer:
     """Ask a model in a process of its own, which imports the modules that it was trained with, not today's.
 
     Raises:
@@ -137,7 +151,7 @@ def _in_a_process(python: Path, folder: Path, test: Path) -> Answer:
     with tempfile.TemporaryDirectory() as scratch:
         said = Path(scratch) / "answer.npz"
         done = subprocess.run(
-            [str(python), "-P", "-m", "stages.gate.asking", str(folder), str(test), str(said)],
+            [str(python), "-P", "-m", "stages.gate.asking", str(folder), str(test), str(said), *["scores"][:ranks]],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
             cwd=scratch,
             capture_output=True,
@@ -154,8 +168,10 @@ def _in_a_process(python: Path, folder: Path, test: Path) -> Answer:
 
 
 def _reordered(answer: Answer, own: Mapping[str, Any], signature: Mapping[str, Any]) -> Answer:
-    """Columns of probabilities in the order of the candidate's classes."""
-    if answer.probabilities is None or signature["classes"] is None:
+    """Columns of probabilities in the order of the candidate's classes, scores for its second class."""
+    if signature["classes"] is None or not answer.has("score"):
         return answer
     order = [own["classes"].index(one) for one in signature["classes"]]
+    if answer.probabilities is None:
+        return Answer(answer.labels, None, answer.leaning(order[1]))
     return Answer(answer.labels, answer.probabilities[:, order])

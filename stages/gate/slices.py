@@ -167,7 +167,7 @@ def _against(
     if both.sum() < MIN_ROWS:
         return []
     theirs = rival.answer.take(both[rival.fresh])
-    if metrics.get(name).needs == "probability" and theirs.probabilities is None:
+    if not theirs.has(metrics.get(name).needs):
         return []
     found = uncertainty.estimate(name, truth.take(both), answer.take(both), theirs)
     if not math.isfinite(found.value) or not math.isfinite(found.error):

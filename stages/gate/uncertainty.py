@@ -76,9 +76,8 @@ def influence(name: str, truth: Truth, answer: Answer) -> np.ndarray | None:
     if metrics.get(plain).needs == "label":
         return _signed(sign, _of_counts(plain, truth, answer, relative))
     if plain == "roc_auc" or (plain == "roc_auc_ovr" and truth.kind != "multiclass"):
-        assert answer.probabilities is not None
         at = truth.positive_index if plain == "roc_auc" else 1
-        return _signed(sign, _of_ranks(truth.codes == at, answer.probabilities[:, at], relative))
+        return _signed(sign, _of_ranks(truth.codes == at, answer.leaning(at), relative))
     if plain == "roc_auc_ovr":
         assert answer.probabilities is not None
         count = answer.probabilities.shape[1]

@@ -24,15 +24,15 @@ def answers(
         ArtefactError: as `ask`.
     """
     classes = signature["classes"]
-    said = ask(pipeline, frame, classes)
+    said = ask(pipeline, frame, classes, scores=False)
     if classes is None or said.probabilities is None:
         return said.labels.tolist(), None
     names = [canonical(c) for c in classes]
     return said.labels.tolist(), [dict(zip(names, row, strict=True)) for row in said.probabilities.tolist()]
 
 
-def ask(pipeline: Any, frame: pd.DataFrame, classes: list[Any] | tuple[Any, ...] | None) -> Answer:
-    """Labels (or values) and probabilities of every row, transformed once.
+def ask(pipeline: Any, frame: pd.DataFrame, classes: list[Any] | tuple[Any, ...] | None, scores: bool = True) -> Answer:
+    """Labels (or values) and probabilities of every row, transformed once; `scores`: as `ask_estimator`.
 
     Raises:
         ArtefactError: MOD_NOT_FINITE: a value or probability is NaN or infinite; MOD_SHAPE: not one answer per row, or
@@ -41,7 +41,7 @@ def ask(pipeline: Any, frame: pd.DataFrame, classes: list[Any] | tuple[Any, ...]
     if len(frame) == 0:
         none = classes is None or not gives_probabilities(pipeline.steps[-1][1])
         return Answer(np.empty(0), None if none else np.empty((0, len(classes or ()))))
-    return ask_estimator(pipeline, transformed(pipeline, frame), classes)
+    return ask_estimator(pipeline, transformed(pipeline, frame), classes, scores)
 
 
 def transformed(pipeline: Any, frame: pd.DataFrame) -> Any:
@@ -52,13 +52,20 @@ def transformed(pipeline: Any, frame: pd.DataFrame) -> Any:
     return inputs
 
 
-def ask_estimator(pipeline: Any, inputs: Any, classes: list[Any] | tuple[Any, ...] | None) -> Answer:
-    """Like `ask`, from rows that the steps before the estimator have transformed."""
+def ask_estimator(
+    pipeline: Any, inputs: Any, classes: list[Any] | tuple[Any, ...] | None, scores: bool = True
+) -> Answer:
+    """Like `ask`, from rows that the steps before the estimator have transformed.
+
+    `scores`: where there are no probabilities, what scikit-learn's scorers take then: the decision function (of two
+    classes; of more, an order of rows needs probabilities).
+    """
     estimator, rows = pipeline.steps[-1][1], inputs.shape[0]
     if classes is None:
         return Answer(_finite(_one_each(estimator.predict(inputs), rows).astype(np.float64), "a prediction"))
     if not gives_probabilities(estimator):
-        return Answer(_one_each(estimator.predict(inputs), rows))
+        leaning = _decided(estimator, inputs, classes) if scores and gives_scores(estimator, len(classes)) else None
+        return Answer(_one_each(estimator.predict(inputs), rows), None, leaning)
     given = _finite(np.asarray(estimator.predict_proba(inputs), dtype=np.float64), "a probability")
     coded = families.wants_codes(estimator)
     probabilities = _ordered(given, estimator, range(len(classes)) if coded else classes, rows)
@@ -70,6 +77,20 @@ def ask_estimator(pipeline: Any, inputs: Any, classes: list[Any] | tuple[Any, ..
 def gives_probabilities(estimator: Any) -> bool:
     """Whether the fitted estimator has `predict_proba`."""
     return hasattr(estimator, "predict_proba")
+
+
+def gives_scores(estimator: Any, n_classes: int) -> bool:
+    """Whether the fitted estimator says of two classes how far a row leans to the second, in whatever unit."""
+    return n_classes == 2 and hasattr(estimator, "decision_function")
+
+
+def _decided(estimator: Any, inputs: Any, classes: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
+    """The decision function, its sign that of the signature's second class; None for one of another shape."""
+    given = np.asarray(estimator.decision_function(inputs), dtype=np.float64)
+    own = encode(np.asarray(estimator.classes_), classes).tolist()
+    if given.shape != (inputs.shape[0],) or sorted(own) != [0, 1]:
+        return None
+    return _finite(given if own == [0, 1] else np.negative(given), "a score")
 
 
 def _one_each(labels: Any, rows: int) -> np.ndarray:

@@ -26,7 +26,8 @@ from stages.errors import ConfigError
 from stages.model import scores
 
 Kind = Literal["binary", "multiclass", "regression"]
-Needs = Literal["label", "probability", "value"]
+#: What a metric is computed from. `score`: probabilities, or any number that grows with how likely a class is.
+Needs = Literal["label", "score", "probability", "value"]
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,39 @@ class Truth:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said: `labels`, a class or a value per row; `probabilities`, one column per class, or None."""
+    """What a model said: `labels`, a class or a value per row; `probabilities`, one column per class, or None.
+
+    `scores`: of two classes, how far each row leans to the second (`decision_function`), where there are no
+    probabilities; else None.
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Answer:
         """The same answer on some rows."""
-        return Answer(self.labels[rows], None if self.probabilities is None else self.probabilities[rows])
+        parts = (None if part is None else part[rows] for part in (self.probabilities, self.scores))
+        return Answer(self.labels[rows], *parts)
+
+    def has(self, needs: Needs) -> bool:
+        """Whether metrics with these needs can be computed."""
+        if needs == "score":
+            return self.probabilities is not None or self.scores is not None
+        return needs != "probability" or self.probabilities is not None
+
+    def leaning(self, at: int) -> np.ndarray:
+        """For each row a number that grows with how likely class `at` of two is.
+
+        Raises:
+            ValueError: the answer has neither probabilities nor scores.
+        """
+        if self.probabilities is not None:
+            column: np.ndarray = self.probabilities[:, at]
+            return column
+        if self.scores is None:
+            raise ValueError("the answer has neither probabilities nor scores")
+        return self.scores if at == 1 else np.negative(self.scores)
 
 
 @dataclass(frozen=True)
@@ -105,11 +131,11 @@ class Metric:
 
         Raises:
             ConfigError: CFG_METRIC: it is not for this kind of task.
-            ValueError: it needs probabilities and the answer has none.
+            ValueError: it needs probabilities, or scores, and the answer has none.
         """
         check(self.name, truth.kind)
-        if self.needs == "probability" and answer.probabilities is None:
-            raise ValueError(f"{self.name} needs probabilities")
+        if not answer.has(self.needs):
+            raise ValueError(f"{self.name} needs {lacking(self.needs)}")
         if len(truth.values) == 0 or not truth.weights.sum() > 0:
             return float("nan")
         with np.errstate(all="ignore"):
@@ -223,22 +249,23 @@ def compute(names: Iterable[str], truth: Truth, answer: Answer) -> dict[str, flo
         ConfigError: CFG_METRIC: an unknown name, or a metric for another kind of task.
     """
     wanted = [check(name, truth.kind) for name in names]
-    return {
-        metric.name: metric(truth, answer)
-        for metric in wanted
-        if metric.needs != "probability" or answer.probabilities is not None
-    }
+    return {metric.name: metric(truth, answer) for metric in wanted if answer.has(metric.needs)}
 
 
 def absent(names: Iterable[str], truth: Truth, answer: Answer) -> dict[str, str]:
     """Why metrics are missing from `compute` or are not a number, by name."""
     reasons = {}
     for name, metric in ((name, check(name, truth.kind)) for name in names):
-        if metric.needs == "probability" and answer.probabilities is None:
-            reasons[name] = "the estimator gives no probabilities"
+        if not answer.has(metric.needs):
+            reasons[name] = f"the estimator gives no {lacking(metric.needs)}"
         elif not np.isfinite(metric(truth, answer)):
             reasons[name] = f"not defined on these {len(truth.values)} rows"
     return reasons
+
+
+def lacking(needs: Needs) -> str:
+    """What an answer without them has none of, in words."""
+    return "probabilities" if needs == "probability" else "probabilities or scores (decision_function)"
 
 
 def positive_class(classes: Sequence[Any], configured: Any = None) -> Any:
@@ -283,16 +310,15 @@ def encode(values: np.ndarray, classes: Sequence[Any]) -> np.ndarray:
 
 
 def _binary(
-    function: Callable[[np.ndarray, np.ndarray, np.ndarray], float], probability: bool
+    function: Callable[[np.ndarray, np.ndarray, np.ndarray], float], ranking: bool
 ) -> Callable[[Truth, Answer], float]:
-    """From (is positive, says positive or its probability, weight) to a metric of truth and answer."""
+    """From (is positive, says positive or how far it leans there, weight) to a metric of truth and answer."""
 
     def metric(truth: Truth, answer: Answer) -> float:
         at = truth.positive_index
         right = truth.codes == at
-        if probability:
-            assert answer.probabilities is not None
-            return function(right, answer.probabilities[:, at], truth.weights)
+        if ranking:
+            return function(right, answer.leaning(at), truth.weights)
         return function(right, np.asarray(answer.labels) == truth.positive, truth.weights)
 
     return metric
@@ -332,7 +358,7 @@ def _table() -> dict[str, Metric]:
     rows: list[tuple[str, frozenset[str], Needs, bool, Callable[[Truth, Answer], float]]] = []
     rows += [(n, two, "label", up, _counts_of_two(f)) for n, (f, up) in scores.OF_TWO_COUNTS.items()]
     rows += [(n, any_classes, "label", up, _counts(f)) for n, (f, up) in scores.OF_COUNTS.items()]
-    rows += [(n, two, "probability", True, _binary(f, True)) for n, f in scores.OF_RANKING.items()]
+    rows += [(n, two, "score", True, _binary(f, True)) for n, f in scores.OF_RANKING.items()]
     rows += [(n, any_classes, "probability", up, _columns(f)) for n, (f, up) in scores.OF_PROBABILITIES.items()]
     rows += [(n, real, "value", up, _values(f)) for n, (f, up) in scores.OF_VALUES.items()]
     return {row[0]: Metric(*row) for row in rows}
@@ -345,7 +371,7 @@ def _counts_of_two(function: Callable[[float, float, float, float], float]) -> C
         hit, alarm, miss = weight[right & said].sum(), weight[~right & said].sum(), weight[right & ~said].sum()
         return function(float(hit), float(alarm), float(miss), float(weight.sum() - hit - alarm - miss))
 
-    return _binary(counts, probability=False)
+    return _binary(counts, ranking=False)
 
 
 _METRICS = _table()

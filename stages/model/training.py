@@ -164,25 +164,32 @@ def search_metric(config: Config, pipeline: Any, classes: tuple[Any, ...] | None
 
     parameters(search, pipeline)
     kind = Truth(np.empty(0), classes).kind
-    probabilities = classes is None or answers.gives_probabilities(pipeline.steps[-1][1])
+    lacking = _lacking(pipeline.steps[-1][1], classes)
     name = search.metric
     if name is None:
         options = metrics.defaults(config.task, None if classes is None else len(classes))
-        name = next(n for n in options if probabilities or metrics.get(n).needs != "probability")
+        name = next(n for n in options if metrics.get(n).needs not in lacking)
     try:
         metric = metrics.check(name, kind)
     except ConfigError as error:
         raise ConfigError(error.code, f"model.search.metric: {error.what}", error.todo) from error
-    if metric.needs == "probability" and not probabilities:
-        what = f"model.search.metric: {name} needs probabilities, and the estimator gives none"
+    if metric.needs in lacking:
+        what = f"model.search.metric: {name} needs {metrics.lacking(metric.needs)}, and the estimator gives none"
         raise ConfigError("CFG_METRIC", what, "use for example balanced_accuracy, or another estimator")
     return metric
+
+
+def _lacking(estimator: Any, classes: tuple[Any, ...] | None) -> set[metrics.Needs]:
+    """What metrics may need and the estimator does not give."""
+    if classes is None or answers.gives_probabilities(estimator):
+        return set()
+    return {"probability"} if answers.gives_scores(estimator, len(classes)) else {"probability", "score"}
 
 
 def digest(said: Answer) -> str:
     """SHA-256 of an answer in single precision: the last bits, which threads leave open, do not count."""
     whole = hashlib.sha256()
-    for part in (said.labels, said.probabilities):
+    for part in (said.labels, said.probabilities, said.scores):
         if part is not None:
             whole.update(
                 part.astype(np.float32).tobytes() if part.dtype.kind == "f" else "\0".join(map(str, part)).encode()

@@ -17,13 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
+from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from stages.cli import main
 from stages.errors import ArtefactError, ConfigError
+from stages.gate import asking
 from stages.gate.explain import explain
 from stages.model import answers, frames, persistence
 from stages.model.signature import signature as signature_of
@@ -383,6 +386,57 @@ def test_a_champion_with_modules_of_its_own_is_asked_apart(lay: Callable[..., La
     found = by_rule(laid.verdict()[1])["champion.roc_auc"]
     assert (found["status"], found["observed"]) == ("passed", 0.0)
     assert found["details"]["asked_through"] == "scikit-learn, with its own modules"
+
+
+RANKED = """
+validate:
+  metrics: {roc_auc: {min: 0.5, margin: 0.2}, accuracy: {margin: 0.2}}
+  slices: [z]
+  champion: local
+deploy: {local: {target: process, port: 8082}}
+"""
+
+
+def test_a_classifier_without_probabilities_is_judged_by_its_scores(lay: Callable[..., Laid]) -> None:
+    def machine(c: float) -> Any:
+        return make_pipeline(SimpleImputer(), LinearSVC(C=c))
+
+    laid = lay(RANKED, estimator=machine(1.0))
+    rules = by_rule(laid.verdict()[1])
+    assert (rules["metric.roc_auc"]["status"], rules["baseline.dummy.roc_auc"]["status"]) == ("passed", "passed")
+    champion = promote(laid)
+    for estimator in (machine(0.5), HistGradientBoostingClassifier(max_iter=20, random_state=0)):
+        laid.estimator = estimator
+        again(laid)
+        _, gate = laid.verdict()
+        rules = by_rule(gate)
+        assert gate["champion"] == champion
+        assert {rule for rule, one in rules.items() if one["code"] == "GATE_METRIC_UNDEFINED"} == set()
+        assert rules["champion.roc_auc"]["status"] == "passed"
+        assert rules["slice.z.roc_auc"]["status"] != "skipped"
+        assert 0.5 < rules["champion.roc_auc"]["details"]["champion"] < 0.9
+    promote(laid)
+    laid.estimator = machine(1.0)  # against a champion with probabilities
+    again(laid, seed=21)
+    assert by_rule(laid.verdict()[1])["champion.roc_auc"]["code"] in (None, "GATE_CHAMPION_WORSE")
+    laid.gate(RANKED.replace("roc_auc: {min: 0.5, margin: 0.2}", "log_loss: {max: 1, margin: 0.2}"))
+    found = by_rule(laid.verdict()[1])["metric.log_loss"]
+    assert (found["status"], found["code"]) == ("failed", "GATE_METRIC_UNDEFINED")
+    assert "CalibratedClassifierCV" in found["sentence"]
+
+
+def test_a_champion_whose_onnx_model_gives_labels_is_ranked_by_its_pipeline(
+    lay: Callable[..., Laid], tmp_path: Path
+) -> None:
+    laid = lay(RANKED, estimator=make_pipeline(SimpleImputer(), LinearSVC()))
+    test = laid.project.folder("prepare") / "test.parquet"
+    labels = asking.ask(laid.project.folder("train"), test)
+    assert labels.scores is None
+    said = asking.ask_with_scores(laid.project.folder("train"), test)
+    assert (said.labels == labels.labels).all()
+    assert ((said.leaning(1) > 0) == (said.labels == "yes")).all()
+    assert asking.main(str(laid.project.folder("train")), str(test), str(tmp_path / "a.npz"), "scores") == 0
+    assert (asking.read(tmp_path / "a.npz").leaning(1) == said.leaning(1)).all()
 
 
 def test_a_new_champion_makes_the_verdict_stale(lay: Callable[..., Laid]) -> None:

@@ -240,6 +240,20 @@ def test_a_champion_without_probabilities_fails() -> None:
     truth, ours, theirs = pair()
     outcome = one("roc_auc", 0.1, truth, ours, rival(Answer(theirs.labels)))
     assert (outcome.status, outcome.code) == ("failed", "GATE_METRIC_UNDEFINED")
+    assert "the champion gives none" in outcome.sentence
+    outcome = one("log_loss", 0.1, truth, Answer(ours.labels, None, ours.leaning(1)), rival(theirs))
+    assert (outcome.status, outcome.code) == ("failed", "GATE_METRIC_UNDEFINED")
+    assert "the candidate gives none" in outcome.sentence
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_scores_compare_like_the_probabilities_of_the_same_order(name: str) -> None:
+    truth, ours, theirs = pair(drop=0.3)
+    by_probability = one(name, 0.01, truth, ours, rival(theirs))
+    by_score = [Answer(one.labels, None, np.log(one.leaning(1) / one.leaning(0))) for one in (ours, theirs)]
+    for left, right in [(by_score[0], by_score[1]), (ours, by_score[1]), (by_score[0], theirs)]:
+        found = one(name, 0.01, truth, left, rival(right))
+        assert (found.status, found.interval) == (by_probability.status, pytest.approx(by_probability.interval))
 
 
 def test_accuracy_shows_mcnemar_beside_it() -> None:

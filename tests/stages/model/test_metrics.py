@@ -237,8 +237,29 @@ def test_the_positive_class_decides_what_precision_means() -> None:
 def test_without_probabilities_metrics_are_absent_with_a_reason() -> None:
     truth, answer = _classification(["no", "yes"])
     answer = Answer(answer.labels)
-    assert metrics.compute(["roc_auc", "accuracy"], truth, answer).keys() == {"accuracy"}
-    assert metrics.absent(["roc_auc", "accuracy"], truth, answer) == {"roc_auc": "the estimator gives no probabilities"}
+    assert metrics.compute(["roc_auc", "log_loss", "accuracy"], truth, answer).keys() == {"accuracy"}
+    assert metrics.absent(["roc_auc", "log_loss", "accuracy"], truth, answer) == {
+        "roc_auc": "the estimator gives no probabilities or scores (decision_function)",
+        "log_loss": "the estimator gives no probabilities",
+    }
+
+
+@pytest.mark.parametrize("positive", ["no", "yes"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_what_ranks_rows_takes_scores_as_scikit_learn_does(name: str, weighted: bool, positive: str) -> None:
+    plain, answer = _classification(["no", "yes"])
+    truth = Truth.of(plain.values, plain.classes, positive)
+    truth = _weighted(truth) if weighted else truth
+    scores = np.random.default_rng(1).normal(size=len(truth.values)).round(1) + 2.0 * (truth.codes == 1)
+    said = Answer(answer.labels, None, scores)
+    peer = {"roc_auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}
+    right = (truth.values == positive).astype(int)
+    expected = peer[name](right, scores if positive == "yes" else -scores, sample_weight=truth.weight)
+    assert metrics.compute([name], truth, said)[name] == pytest.approx(expected, abs=1e-12)
+    rows = np.arange(0, len(scores), 2)
+    assert (said.take(rows).leaning(1) == scores[rows]).all()
+    assert metrics.absent(["log_loss", "roc_auc_ovr"], truth, said).keys() == {"log_loss", "roc_auc_ovr"}
 
 
 def test_undefined_values_are_nan_and_named() -> None:

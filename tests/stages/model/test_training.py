@@ -117,10 +117,25 @@ def test_weights_reach_the_fit_and_the_metrics(bench: Bench) -> None:
     assert weighted.metrics["test"]["accuracy"] == pytest.approx(np.average(right, weights=table["weight"]))
 
 
-def test_estimators_without_probabilities_say_which_metrics_are_missing_and_why(bench: Bench) -> None:
-    trained = training.train(bench.config("late", "sklearn.svm.LinearSVC"), bench.prepared, bench.out, None)
-    assert "roc_auc" not in trained.metrics["test"]
-    assert trained.metrics["absent"]["test"]["roc_auc"] == "the estimator gives no probabilities"
+@pytest.mark.parametrize("name", ["svm.LinearSVC", "svm.SVC", "linear_model.RidgeClassifier"])
+def test_estimators_without_probabilities_are_ranked_by_their_decision_function(bench: Bench, name: str) -> None:
+    from sklearn.metrics import get_scorer
+
+    trained = training.train(bench.config("late", f"sklearn.{name}"), bench.prepared, bench.out, None)
+    frame = frames.frame_from_parquet(bench.prepared / "test.parquet", trained.signature["features"])
+    right = np.array(pq.read_table(bench.prepared / "test.parquet").to_pydict()["late"])
+    for metric in ("roc_auc", "average_precision", "accuracy"):
+        expected = get_scorer(metric)(trained.pipeline, frame, right)
+        assert trained.metrics["test"][metric] == pytest.approx(expected, abs=1e-9), metric
+    for metric in ("log_loss", "brier_score_loss"):
+        assert metric not in trained.metrics["test"]
+        assert trained.metrics["absent"]["test"][metric] == "the estimator gives no probabilities"
+
+
+def test_several_classes_without_probabilities_have_no_order(bench: Bench) -> None:
+    trained = training.train(bench.config("level", "sklearn.svm.LinearSVC"), bench.prepared, bench.out, None)
+    assert trained.said.scores is None
+    assert set(trained.metrics["absent"]["test"]) == {"log_loss", "roc_auc_ovr"}
     assert trained.metrics["test"]["accuracy"] > 0.5
 
 
