@@ -165,7 +165,7 @@ def _check(arguments: argparse.Namespace) -> Answer:
         from stages.commands.check import schema
 
         return schema()
-    return check(_open(arguments))
+    return check(_open(arguments), arguments.env)
 
 
 def _init(arguments: argparse.Namespace) -> Answer:
@@ -269,7 +269,10 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
     "check": (
         "check ml.yaml and what it names, without running anything",
         _check,
-        [(("--schema",), {"action": "store_true", "help": "print the JSON Schema of ml.yaml"})],
+        [
+            (("--schema",), {"action": "store_true", "help": "print the JSON Schema of ml.yaml"}),
+            (("--env",), {"metavar": "NAME", "help": "an environment whose variables have to be set"}),
+        ],
     ),
     "prepare": ("fetch, check and split the data", _prepare, []),
     "train": (

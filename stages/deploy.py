@@ -34,13 +34,15 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
         The record; its status is `skipped` when the environment already serves this model and answers as recorded.
 
     Raises:
-        UsageError: there is no such environment, or an override without a name. GateError: DEP_NOT_APPROVED, DEP_TESTS.
+        UsageError: there is no such environment, or an override without a name. ConfigError: CFG_ENV_UNSET: it lacks
+        a variable. GateError: DEP_NOT_APPROVED, DEP_TESTS.
         ArtefactError: no model, or a changed one. InfraError: DEP_…, STO_…: what served before serves on.
     """
     if override_gate is not None and not by:
         todo = "add --by NAME; both are recorded for ever"
         raise UsageError("CFG_USAGE", "--override-gate needs a name beside its reason", todo)
     environment = Environment.of(project, env)
+    project.loaded.whole(environment.name)
     attempt = Attempt(environment, "deploy")
     with attempt.recorded(), environment.store.deploying(environment.model, environment.name):
         with exclusive(project.work):

@@ -29,11 +29,12 @@ def rollback(project: Project, env: str | None = None, to: str | None = None, by
         The record; its status is `skipped` when that model serves already.
 
     Raises:
-        UsageError: DEP_NOTHING_BEFORE; STO_UNKNOWN: no such version, listing what there is. ArtefactError:
-        STO_DIGEST.
+        UsageError: DEP_NOTHING_BEFORE; STO_UNKNOWN: no such version, listing what there is. ConfigError: CFG_ENV_UNSET.
+        ArtefactError: STO_DIGEST.
         InfraError: DEP_…, STO_…: what served before serves on.
     """
     environment = Environment.of(project, env)
+    project.loaded.whole(environment.name)
     wanted = _wanted(environment, to)
     attempt = Attempt(environment, "rollback")
     with attempt.recorded(), environment.store.deploying(environment.model, environment.name):

@@ -11,20 +11,25 @@ from typing import Any
 
 from stages.answer import Answer
 from stages.config.yamlfile import KeyPath
-from stages.errors import ConfigError, MlciError
+from stages.errors import ConfigError, MlciError, UsageError
 from stages.project import Project
 
 #: A value that stands for another one until the environment is known.
 _REFERENCE = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"}
 
 
-def check(project: Project) -> Answer:
+def check(project: Project, env: str | None = None) -> Answer:
     """Check what the configuration names: functions, estimator, metrics, test folders, the place of the store.
 
+    `env`: the variables of this environment have to be set as well; of the others, what is not set is noted.
+
     Raises:
-        ConfigError: everything found, at once.
+        ConfigError: everything found, at once. UsageError: CFG_USAGE: there is no such environment.
     """
-    found: list[ConfigError] = []
+    if env is not None and env not in project.config.deploy:
+        known = ", ".join(project.config.deploy) or "none is configured"
+        raise UsageError("CFG_USAGE", f"--env {env}: there is no such environment", f"environments: {known}")
+    found: list[ConfigError] = [] if env is None else list(project.loaded.unset.get(env, {}).values())
     for one in (_functions, _estimator, _metrics, _tests, _requirements, _store):
         try:
             one(project)
@@ -43,6 +48,8 @@ def check(project: Project) -> Answer:
     # pathlib's glob refuses an absolute pattern
     if isinstance(source, str) and ":" not in source and not glob(str(project.path(source))):  # noqa: PTH207
         notes.append(f"data.source is not here: {project.loaded.document.data['data']['source']}")
+    for away, variables in project.loaded.unset.items():
+        notes.append(f"deploy.{away} cannot be reached from here: not set: {', '.join(variables)}")
     if not project.config.deploy:
         notes.append("deploy is empty: mlci run ends after validate")
     return Answer([*lines, *(f"  note: {note}" for note in notes)], {"config": name, "valid": True, "notes": notes})

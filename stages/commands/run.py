@@ -21,11 +21,13 @@ def run(project: Project, env: str | None = None) -> Answer:
     Stages that are unchanged are skipped. Stops at the first that fails and names the command that resumes.
 
     Raises:
-        UsageError: CFG_USAGE: there is no such environment.
+        UsageError: CFG_USAGE: there is no such environment. ConfigError: CFG_ENV_UNSET: it lacks a variable.
     """
     if env is not None and env not in project.config.deploy:
         known = ", ".join(project.config.deploy) or "none is configured"
         raise UsageError("CFG_USAGE", f"--env {env}: there is no such environment", f"environments: {known}")
+    if project.config.deploy:
+        project.loaded.whole(env or next(iter(project.config.deploy)))  # now, not after hours of training
     answer = Answer(data={"stages": []})
     with exclusive(project.work):
         for name, stage in _stages(project, env):

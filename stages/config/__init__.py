@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stages.config import later, problems, rules
 from stages.config.schema import Config
-from stages.config.yamlfile import Document, assign, for_keys, read, substitute
+from stages.config.yamlfile import Document, KeyPath, assign, for_keys, read, substitute
 from stages.errors import ConfigError
 
 #: Where models are kept unless `store` or MLCI_STORE says otherwise.
@@ -24,19 +24,30 @@ class Loaded:
     """A valid configuration.
 
     `config`: typed values, secrets included. `document`: the text before replacement, for records. `values`: after
-    replacement,
-    with secrets left unreplaced, for cache keys. `path`: the file.
+    replacement, with secrets left unreplaced, for cache keys. `path`: the file. `unset`: for each environment of
+    `deploy` the variables that are not set here, with their errors; what needs them stands in `config` as written.
     """
 
     config: Config
     document: Document
     values: dict[str, Any]
     path: Path
+    unset: Mapping[str, Mapping[str, ConfigError]] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
         """The folder that paths in the file are relative to."""
         return self.path.parent
+
+    def whole(self, env: str) -> None:
+        """Refuse an environment of `deploy` whose variables are not all set: whoever only trains needs no password of
+        production, whoever goes there does.
+
+        Raises:
+            ConfigError: CFG_ENV_UNSET, one for each variable.
+        """
+        if self.unset.get(env):
+            raise ConfigError.group(list(self.unset[env].values()))
 
     def recorded(self, *sections: str) -> dict[str, Any]:
         """Top-level sections as written, for `result.json`."""
@@ -62,7 +73,15 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
     if assignments:
         document = assign(document, assignments)
     environment = os.environ if environment is None else environment
-    data = substitute(document, environment)
+    unset: dict[str, dict[str, ConfigError]] = {}
+
+    def of_an_environment(key: KeyPath, variable: str, error: ConfigError) -> bool:
+        if key[:1] != ("deploy",) or len(key) < 3:
+            return False
+        unset.setdefault(str(key[1]), {}).setdefault(variable, error)
+        return True
+
+    data = substitute(document, environment, of_an_environment)
     if isinstance(data, dict):
         data.setdefault("store", environment.get("MLCI_STORE") or DEFAULT_STORE)
     config, errors = problems.build(Config, document, data)
@@ -70,4 +89,4 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
     errors += rules.check(document, typed) + later.refuse(document, typed)
     if config is None or errors:
         raise ConfigError.group(sorted({e.what: e for e in errors}.values(), key=lambda e: problems.line_of(e.what)))
-    return Loaded(config, document, for_keys(document.data, typed), path)
+    return Loaded(config, document, for_keys(document.data, typed), path, unset)

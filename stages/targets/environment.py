@@ -64,8 +64,10 @@ class Environment:
         """What can be done here.
 
         Raises:
+            ConfigError: CFG_ENV_UNSET: a variable of this environment is not set here.
             InfraError: DEP_TARGET: this version cannot carry the target out; DEP_DOCKER.
         """
+        self.project.loaded.whole(self.name)
         settings = self.settings
         if settings.target == "process" and settings.port is not None:
             return self._process(settings.port)

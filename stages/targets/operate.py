@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import stages
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, ConfigError, InfraError
 from stages.project import Project
 from stages.records.stage import outputs_of
 from stages.serving.predictor import Predictor
@@ -72,13 +73,21 @@ def status(project: Project, env: str | None = None) -> list[dict[str, Any]]:
     """What serves each environment, or only `env`.
 
     Each entry: `env`, `target`, `version`, `since`, `by`, `action`, `why`, `override` (from the promotion log; None
-    before the first
-    deployment), `url`, `answers` (the promoted version serves and gives the golden answers now), `processes`,
-    `note` (a sentence
-    where something is not as it should be).
+    before the first deployment), `url`, `answers` (the promoted version serves and gives the golden answers now),
+    `processes`, `note` (a sentence where something is not as it should be).
     """
-    names = list(project.config.deploy) if env is None else [Environment.of(project, env).name]
-    return [_status(Environment.of(project, name)) for name in names]
+    if env is not None:
+        return [_status(Environment.of(project, env))]
+    return [_of_all(Environment.of(project, name)) for name in project.config.deploy]
+
+
+def _of_all(environment: Environment) -> dict[str, Any]:
+    """Where a variable is not set here, what the store says alone: the others are looked at all the same."""
+    try:
+        environment.project.loaded.whole(environment.name)
+    except ConfigError as error:
+        return _entry(environment, f"what runs is not known: {error.what}", looked=False)
+    return _status(environment)
 
 
 def _status(environment: Environment) -> dict[str, Any]:
@@ -113,10 +122,10 @@ def _note(environment: Environment, versions: list[str], answers: bool) -> str |
     return None if answers else f"it runs, but does not answer as recorded; run: {back}"
 
 
-def _entry(environment: Environment, note: str | None, answers: bool = False) -> dict[str, Any]:
+def _entry(environment: Environment, note: str | None, answers: bool = False, looked: bool = True) -> dict[str, Any]:
     alias = environment.alias()
     move = {} if alias is None else alias.move.plain()
-    serving = environment.target().serving()
+    serving = environment.target().serving() if looked else []
     urls = [s.url for s in serving if s.url is not None and alias is not None and s.version == alias.digest]
     return {
         "env": environment.name,
@@ -144,10 +153,16 @@ def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:
     """End whatever serves an environment. Returns `version pid state url` of each ended process; alias and log stay.
 
     Raises:
-        InfraError: DEP_BUSY: a deployment is under way; STO_READONLY.
+        ConfigError: CFG_ENV_UNSET. InfraError: DEP_BUSY: a deployment is under way.
     """
     environment = Environment.of(project, env)
-    with environment.store.deploying(environment.model, environment.name):
+    with ExitStack() as hold:
+        try:
+            hold.enter_context(environment.store.deploying(environment.model, environment.name))
+        except InfraError as error:
+            # A hold is written into the store. Ending what serves is not, and does without where that is refused.
+            if error.code != "STO_READONLY":
+                raise
         ended = environment.target().stop()
     return [{"version": s.version, **s.details} for s in ended]
 

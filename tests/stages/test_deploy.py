@@ -275,6 +275,19 @@ def test_unknown_environments_and_read_only_stores(tmp_path: Path, monkeypatch: 
     assert not project.store.exists()
 
 
+def test_a_read_only_store_keeps_nobody_from_ending_a_service(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(project)
+    kept = {path: path.stat().st_mtime_ns for path in project.store.rglob("*")}
+    monkeypatch.setenv("MLCI_STORE_READONLY", "1")
+    with pytest.raises(InfraError, match="STO_READONLY"):
+        rollback(project, to=model_digest(project.folder("train")))
+    assert [one["version"] for one in operate.stop(project)] == [model_digest(project.folder("train"))]
+    assert processes(project) == []
+    assert {path: path.stat().st_mtime_ns for path in project.store.rglob("*")} == kept
+
+
 # --- candidates that must not go live ------------------------------------------------------------------
 
 

@@ -162,6 +162,42 @@ def test_a_variable_of_the_wrong_type_is_named(tmp_path):
     assert found[0][2] == "set SEED to what is expected"
 
 
+DEPLOY = """
+deploy:
+  local: {target: process, port: 8000, api_key: "${LOCAL_KEY:-none}"}
+  production:
+    target: service
+    port: 8001
+    image: "${REGISTRY}/flights"
+    registry: {user: "${REG_USER}", password: "${REG_PASSWORD}"}
+    api_key: "${REG_PASSWORD}"
+"""
+
+
+def test_an_unset_variable_of_an_environment_is_an_error_of_that_environment_alone(tmp_path):
+    loaded = load(tmp_path, VALID, DEPLOY, REG_USER="me")
+    assert {env: list(names) for env, names in loaded.unset.items()} == {"production": ["REGISTRY", "REG_PASSWORD"]}
+    assert loaded.config.deploy["production"].image == "${REGISTRY}/flights"
+    assert loaded.config.deploy["production"].registry.user == "me"
+    loaded.whole("local")
+    with pytest.raises(ConfigError) as error:
+        loaded.whole("production")
+    assert [(p.code, p.what.split(": ", 1)[1]) for p in error.value.problems()] == [
+        ("CFG_ENV_UNSET", "deploy.production.image: environment variable REGISTRY is not set"),
+        ("CFG_ENV_UNSET", "deploy.production.registry.password: environment variable REG_PASSWORD is not set"),
+    ]
+    load(tmp_path, VALID, DEPLOY, REGISTRY="r", REG_USER="u", REG_PASSWORD="p").whole("production")
+
+
+def test_an_unset_variable_elsewhere_is_an_error_at_once(tmp_path):
+    assert problems(tmp_path, VALID.replace("data.csv", "${SOURCE}"), DEPLOY)[0][0] == "CFG_ENV_UNSET"
+    found = problems(tmp_path, VALID, DEPLOY.replace("8001", "${PORT}"))
+    assert found[0][1:] == (
+        "19: deploy.production.port: expected a whole number, got '${PORT}'",
+        "set PORT to what is expected",
+    )
+
+
 def test_two_environments_on_one_port(tmp_path):
     found = problems(tmp_path, VALID, "deploy: {a: {target: process, port: 8000}, b: {target: process, port: 8000}}")
     assert "port 8000 is that of a too" in found[0][1]
