@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from stages import __version__
-from stages.errors import MlciError, UsageError
+from stages.errors import InfraError, MlciError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from jenkins_admin.answer import Answer
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             return 0
         todo = "make room, or send it elsewhere"
-        print(f"error JEN_OUTPUT: standard output: {error.strerror}\n  -> {todo}", file=sys.stderr)
+        _error(InfraError("JEN_OUTPUT", f"standard output: {error.strerror}", todo), argv)
         return 5
 
 
@@ -234,16 +234,29 @@ def _run(argv: list[str] | None) -> int:
         error, exit_code = failure, failure.exit_code
     except KeyboardInterrupt:
         exit_code = 130
-        print("interrupted", file=sys.stderr)
+        _failure("interrupted", words)
     except Exception as failure:  # the one place where a bug becomes exit code 1
         if isinstance(failure, OSError) and failure.errno in _OUTPUT and failure.filename is None:
             raise
         import traceback
 
-        traceback.print_exc()
-        print(REPORT, file=sys.stderr)
+        _failure(REPORT, words, traceback.format_exc())
         exit_code = 1
+    if error is not None:
+        _error(error, words)
     return _say(answer, error, exit_code, command, as_json)
+
+
+def _error(error: MlciError, words: Sequence[str] | None) -> None:
+    from stages import console
+
+    console.show_error(error, console.format_of(sys.argv[1:] if words is None else words))
+
+
+def _failure(message: str, words: Sequence[str], trace: str = "") -> None:
+    from stages import console
+
+    console.show_failure(message, console.format_of(words), trace)
 
 
 def _function(command: str) -> Callable[[argparse.Namespace], Answer]:
@@ -278,8 +291,6 @@ def _terminated(signum: int, frame: object) -> NoReturn:
 
 
 def _say(answer: Answer | None, error: MlciError | None, exit_code: int, command: str | None, as_json: bool) -> int:
-    for problem in error.problems() if error is not None else []:
-        print(f"error {problem.code}: {problem.what}\n  -> {problem.todo}", file=sys.stderr)
     for line in answer.lines if answer is not None else []:
         print(line)
     if as_json:

@@ -170,7 +170,9 @@ def _command() -> int:
 
 
 def _refused(error: MlciError) -> int:
-    print(f"error {error.code}: {error.what}\n  -> {error.todo}", file=sys.stderr)
+    from stages import console
+
+    console.show_error(error, console.format_of(_words()))
     answer: Mapping[str, object] = {
         "exit_code": error.exit_code,
         "error": {"code": error.code, "what": error.what, "todo": error.todo},

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from stages import __version__
 from stages.answer import Answer
-from stages.errors import MlciError, UsageError
+from stages.errors import InfraError, MlciError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from stages.project import Project
@@ -358,7 +358,7 @@ def main(argv: list[str] | None = None) -> int:
         answer = Answer(exit_code=error.exit_code, error=error)
     except KeyboardInterrupt:
         answer = Answer(exit_code=130)
-        print("interrupted; nothing half-written was left behind", file=sys.stderr)
+        _failure("interrupted; nothing half-written was left behind", words)
     except SystemExit as error:
         if command is None:  # --help and --version
             raise
@@ -371,16 +371,15 @@ def main(argv: list[str] | None = None) -> int:
     except Exception:  # noqa: BLE001  the one place where a bug becomes exit code 1
         import traceback
 
-        traceback.print_exc()
-        print(REPORT, file=sys.stderr)
+        _failure(REPORT, words, traceback.format_exc())
         answer = Answer(exit_code=1)
     try:
-        return _say(answer, command, as_json)
+        return _say(answer, command, as_json, words)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return answer.exit_code
     except OSError as error:
-        print(f"error DEP_DISK: standard output: {error.strerror}\n  -> free space there", file=sys.stderr)
+        _error(InfraError("DEP_DISK", f"standard output: {error.strerror}", "free space there"), words)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 5
 
@@ -409,10 +408,21 @@ def _terminated(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _say(answer: Answer, command: str | None, as_json: bool) -> int:
+def _error(error: MlciError, words: Sequence[str]) -> None:
+    from stages import console
+
+    console.show_error(error, console.format_of(words))
+
+
+def _failure(message: str, words: Sequence[str], trace: str = "") -> None:
+    from stages import console
+
+    console.show_failure(message, console.format_of(words), trace)
+
+
+def _say(answer: Answer, command: str | None, as_json: bool, words: Sequence[str]) -> int:
     if answer.error is not None:
-        for problem in answer.error.problems():
-            print(f"error {problem.code}: {problem.what}\n  -> {problem.todo}", file=sys.stderr)
+        _error(answer.error, words)
     for line in answer.lines:
         print(line)
     if as_json:

@@ -8,8 +8,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stages.errors import MlciError
 
 log = logging.getLogger("mlci")
 
@@ -23,11 +28,12 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        moment = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
-        return json.dumps(
-            {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()},
-            ensure_ascii=False,
-        )
+        return _object(record.created, level=record.levelname.lower(), message=record.getMessage())
+
+
+def _object(created: float, **fields: str) -> str:
+    moment = dt.datetime.fromtimestamp(created, dt.UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": moment, **fields}, ensure_ascii=False)
 
 
 def set_up(log_format: str = "text", verbose: bool = False) -> None:
@@ -39,8 +45,38 @@ def set_up(log_format: str = "text", verbose: bool = False) -> None:
     log.propagate = False
 
 
+def format_of(words: Sequence[str]) -> str:
+    """The log format that a command line asks for, also one that cannot be parsed: `text` or `json`."""
+    given = [word for before, word in pairwise(words) if before == "--log-format"]
+    given += [word.partition("=")[2] for word in words if word.startswith("--log-format=")]
+    return "json" if "json" in given else "text"
+
+
+def show_error(error: MlciError, log_format: str) -> None:
+    """Every problem of an error on standard error: two lines of text, or one JSON object a line with `code`, `message`
+    and `todo`."""
+    for problem in error.problems():
+        if log_format == "json":
+            fields = {"level": "error", "code": problem.code, "message": problem.what, "todo": problem.todo}
+            print(_object(time.time(), **fields), file=sys.stderr)
+        else:
+            print(f"error {problem.code}: {problem.what}\n  -> {problem.todo}", file=sys.stderr)
+
+
+def show_failure(message: str, log_format: str, trace: str = "") -> None:
+    """An end without a code on standard error: a bug with its `trace`, an interruption."""
+    if log_format == "json":
+        print(
+            _object(time.time(), level="error", message=message, **({"trace": trace} if trace else {})), file=sys.stderr
+        )
+    else:
+        print(f"{trace}{message}", file=sys.stderr)
+
+
 def colours() -> bool:
-    """Whether standard error is a terminal that may be coloured."""
+    """Whether standard error is a terminal that may be coloured, and its lines are text."""
+    if any(isinstance(handler.formatter, _Json) for handler in log.handlers):
+        return False
     return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 

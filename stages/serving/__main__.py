@@ -62,7 +62,7 @@ def main(words: list[str] | None = None) -> int:
         access = arguments.access_log or os.environ.get("MLCI_ACCESS_LOG") == "1"
         return serve(service_of(arguments.folder, arguments.version, access), listening)
     except MlciError as error:
-        print(f"error {error.code}: {error.what}\n  -> {error.todo}", file=sys.stderr, flush=True)
+        console.show_error(error, arguments.log_format)
         return error.exit_code
 
 

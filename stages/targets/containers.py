@@ -281,9 +281,10 @@ def last_lines(container: Container, most: int = 5) -> str:
 
 
 def _plain(line: str) -> str:
-    """The message of a JSON log line, else the line."""
+    """The message of a JSON log line with its code, else the line."""
     try:
-        return str(json.loads(line)["message"])
+        said = json.loads(line)
+        return f"{said['code']}: {said['message']}" if "code" in said else str(said["message"])
     except (ValueError, KeyError, TypeError):
         return line.strip()
 

@@ -75,6 +75,33 @@ def test_plan_apply_plan(mlci_admin: Callable[..., Done], jenkins: Double) -> No
     assert jenkins.writes == []
 
 
+def test_no_command_shows_a_secret(
+    mlci_admin: Callable[..., Done], jenkins: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GIT_TOKEN", "API_KEY", "KEY", "PHRASE", "IN_ADDRESS"):
+        monkeypatch.setenv(name, f"canary-{name}")
+    key = '  - {id: k, kind: ssh_key, username: u, private_key: "${KEY}", passphrase: "${PHRASE}"}\n'
+    model = '  - {name: c, kind: pipeline, git: "https://bot:${IN_ADDRESS}@git.example.com/x.git"}\n'
+    text = YAML.replace("credentials:\n", f"credentials:\n{key}") + model
+    (tmp_path / "jenkins.yaml").write_text(text)
+    said = [mlci_admin(*words) for words in (["plan"], ["--verbose", "apply", "--json"], ["plan", "--json"])]
+    for name in ("GIT_TOKEN", "API_KEY", "KEY", "PHRASE", "IN_ADDRESS"):
+        monkeypatch.setenv(name, f"canary-new-{name}")
+    said += [mlci_admin(*words) for words in (["plan", "--json"], ["plan"], ["apply"], ["status"], ["doctor"])]
+    assert [done.code for done in said[:5]] == [7, 0, 0, 7, 7]
+    assert "(hidden)" in said[4].out
+    for wrong in ("private_key: [x]", "private_key: '${KEY}', passphrase: 5", "passphrase: '${PHRASE}'"):
+        (tmp_path / "jenkins.yaml").write_text(
+            text.replace('private_key: "${KEY}", passphrase: "${PHRASE}"', wrong.replace("x", "canary-literal"))
+        )
+        said.append(mlci_admin("plan", "--json"))
+        assert said[-1].code == 2
+    monkeypatch.setenv("IN_ADDRESS", "…")
+    (tmp_path / "jenkins.yaml").write_text(text)
+    said.append(mlci_admin("render"))
+    assert not [done for done in said if "canary" in done.out + done.err]
+
+
 def test_plan_shows_a_change_with_both_sides(mlci_admin: Callable[..., Done]) -> None:
     mlci_admin("apply")
     done = mlci_admin("plan", "--set", "library.version=v2", "--json")
@@ -167,6 +194,18 @@ def test_log_lines_as_json(mlci_admin: Callable[..., Done]) -> None:
     done = mlci_admin("--log-format", "json", "trigger", "nightly", "--follow")
     lines = [json.loads(line) for line in done.err.splitlines()]
     assert any("is queued as item" in line["message"] for line in lines)
+
+
+@pytest.mark.parametrize("words", [["plan", "--nope"], ["--config", "other.yaml", "plan"]])
+def test_error_lines_as_json(mlci_admin: Callable[..., Done], words: list[str]) -> None:
+    done = mlci_admin(*words, "--log-format", "json", "--json")
+    (line,) = map(json.loads, done.err.splitlines())
+    assert (line["level"], line["code"], line["message"]) == (
+        "error",
+        done.json["error"]["code"],
+        done.json["error"]["what"],
+    )
+    assert (done.code, done.json["exit_code"]) == (2, 2)
 
 
 def test_prune_asks_or_takes_yes(mlci_admin: Callable[..., Done], jenkins: Double, tmp_path: Path) -> None:
