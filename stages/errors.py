@@ -10,8 +10,7 @@
      └── Interrupted     exit 130 a person or a signal stopped it
 
 Each error carries ``what`` (one line: what happened), ``todo`` (one line: what to do), and ``code``, a stable name
-that scripts may
-branch on. Anything that is not an `MlciError` is a bug in mlci: exit 1, with a traceback.
+that scripts may branch on. Anything that is not an `MlciError` is a bug in mlci: exit 1, with a traceback.
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ def test(project: Project) -> Result:
     """Run the configured tests for the model in `.mlci/train`.
 
     Without tests, or with folders in which pytest collects nothing, the stage is skipped. A failing test is a
-    finished stage with
-    exit code 4 in the record.
+    finished stage with exit code 4 in the record.
 
     Raises:
         ConfigError: CFG_TEST_FOLDER: a configured folder is not there.

@@ -1,8 +1,7 @@
 """The contract for one value: what each column type takes, in plain Python.
 
-This is the definition. `convert` does the same for whole columns and comes here for the values that its fast
-kernels cannot
-read; a property test holds the two together. Standard library only.
+This is the definition. `convert` does the same for whole columns and comes here for the values that its fast kernels
+cannot read; a property test holds the two together. Standard library only.
 """
 
 from __future__ import annotations
@@ -151,9 +150,8 @@ def text(value: Any) -> str | None:
 def moment(value: Any, zone: ZoneInfo | None = None, layout: str | None = None) -> datetime | None:
     """A `datetime`: ISO 8601 text (or `layout`, as strptime has it), or a date or time of a typed source.
 
-    With `zone` the answer is naive and in UTC: values without an offset are local to the zone, others are
-    converted. Without
-    it an offset is refused, because nobody said what the column is to be compared in.
+    With `zone` the answer is naive and in UTC: values without an offset are local to the zone, others are converted.
+    Without it an offset is refused, because nobody said what the column is to be compared in.
 
     Raises: Refused: DAT_DATETIME, DAT_TIME_GAP, DAT_TIME_AMBIGUOUS.
     """
@@ -189,9 +187,8 @@ def _unreadable() -> Iterator[None]:
 def localise(value: datetime, zone: ZoneInfo) -> datetime:
     """A local time of `zone` as naive UTC.
 
-    PEP 495: the two folds of a local time have the offsets before and after a change of the clocks. Forward leaves
-    a gap (the
-    offset grows), backward shows an hour twice (it shrinks).
+    PEP 495: the two folds of a local time have the offsets before and after a change of the clocks. Forward leaves a
+    gap (the offset grows), backward shows an hour twice (it shrinks).
 
     Raises: Refused: DAT_TIME_GAP, DAT_TIME_AMBIGUOUS; OverflowError at the ends of the calendar.
     """

@@ -1,8 +1,8 @@
 """The column contract, checked over all cells of a chunk in one pass of vectorised kernels.
 
 Every bad cell is found, with one reason each: what cannot be read as the column's type first, then missing values,
-then bounds,
-values and pattern. Masks are by position, so that repeated index labels of a user's frame cannot drop the wrong rows.
+then bounds, values and pattern. Masks are by position, so that repeated index labels of a user's frame cannot drop
+the wrong rows.
 """
 
 from __future__ import annotations

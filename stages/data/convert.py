@@ -1,8 +1,7 @@
 """Whole columns to contract types.
 
-Arrow's kernels read what is plain; values that they do not take go through `cells`, which is the definition. What
-was refused is
-returned by position and code, never raised, so that one pass sees every bad cell.
+Arrow's kernels read what is plain; values that they do not take go through `cells`, which is the definition. What was
+refused is returned by position and code, never raised, so that one pass sees every bad cell.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """CSV as text columns, streamed.
 
 Arrow's reader splits the lines (quotes, line breaks inside them, CRLF) and leaves every cell as text, so that the
-contract sees what
-was written and a column cannot change its type half way. See docs/decisions/0011.
+contract sees what was written and a column cannot change its type half way. See docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -134,10 +133,9 @@ def _encoding(name: str, options: ReadOptions, error: Exception) -> DataError:
 class _Reading:
     """How far a file was read, and with what: it is opened again when a line is longer than a block or not decodable.
 
-    `lenient`: bytes that cannot be decoded become U+FFFD and cells with it are refused. `row`: number of the next
-    row that was not
-    given out. `ragged`: rows with another number of cells than the header, not yet given out. `quotes`: how many
-    were read.
+    `lenient`: bytes that cannot be decoded become U+FFFD and cells with it are refused. `row`: number of the next row
+    that was not given out. `ragged`: rows with another number of cells than the header, not yet given out. `quotes`:
+    how many were read.
     """
 
     block: int

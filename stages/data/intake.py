@@ -1,10 +1,9 @@
 """From chunks of a source to train.parquet, test.parquet and what stands beside them, in two passes and bounded
 memory.
 
-The first pass converts and checks every row, spools the accepted ones and keeps their 8-byte hashes. Then
-duplicates, conflicts and
-sides are known, and the second pass writes each row where it belongs. What stays in memory is a few dozen bytes a
-row.
+The first pass converts and checks every row, spools the accepted ones and keeps their 8-byte hashes. Then duplicates,
+conflicts and sides are known, and the second pass writes each row where it belongs. What stays in memory is a few
+dozen bytes a row.
 """
 
 from __future__ import annotations

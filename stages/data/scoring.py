@@ -23,8 +23,7 @@ class Rows(NamedTuple):
     """Rows of a file, in its order.
 
     `table`: the features with contract types; a refused cell, and every cell of a row that could not be read, is
-    null.
-    `errors`: what is wrong with each row, None for a good one. `numbers`: 1-based row numbers, shape (n,).
+    null. `errors`: what is wrong with each row, None for a good one. `numbers`: 1-based row numbers, shape (n,).
     """
 
     table: pa.Table

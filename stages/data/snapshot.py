@@ -1,8 +1,7 @@
 """Rows from SQL and Python as one Parquet file: the same rows give the same bytes.
 
-Parts may disagree about a column's type (a first part of missing values, integers then decimals). So they are
-written as they come, and
-again with types that fit all of them; where there is none, as canonical text.
+Parts may disagree about a column's type (a first part of missing values, integers then decimals). So they are written
+as they come, and again with types that fit all of them; where there is none, as canonical text.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Where the data is: `data.source` as local files with digests.
 
 Local files stay where they are. What comes from elsewhere (HTTP, object stores, SQL, Python) is brought into the
-cache folder first, so that
-one run reads one content, whose digest is the stage's input.
+cache folder first, so that one run reads one content, whose digest is the stage's input.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Local times of a zone as UTC, for whole columns.
 
 The zone data is Python's (`zoneinfo`), the same that a scoring request is read with; arrow would need a copy in the
-operating
-system, which small images lack.
+operating system, which small images lack.
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ class Localised(NamedTuple):
 def localise(local: Micros, zone: ZoneInfo) -> Localised:
     """Local microseconds since 1970 to UTC.
 
-    Most days have one offset from the day before to the day after; that is looked up once a day. Values of the
-    other days, in which
-    clocks may change, are converted one by one.
+    Most days have one offset from the day before to the day after; that is looked up once a day. Values of the other
+    days, in which clocks may change, are converted one by one.
     """
     if zone.key == "UTC" or not len(local):
         return Localised(local, {})

@@ -1,8 +1,7 @@
 """The user's `data.transform`: a frame in, a frame out, a row at a time.
 
-It sees one chunk after another and must not notice: a function that looks at other rows (means, shifts, ranks)
-would leak test rows
-into training and give another answer in another chunk. That is tried on a part of the first chunk.
+It sees one chunk after another and must not notice: a function that looks at other rows (means, shifts, ranks) would
+leak test rows into training and give another answer in another chunk. That is tried on a part of the first chunk.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Whether a stage has to run, and why.
 
-A stage is a function of its config sections, input digests, mlci's code, the user's imported files, library
-versions, Python and
-platform (DVC's lock keeps the first two alone, so a changed library reuses an old result there). The parts are
-compared one by one, so
-that the answer can be given in words.
+A stage is a function of its config sections, input digests, mlci's code, the user's imported files, library versions,
+Python and platform (DVC's lock keeps the first two alone, so a changed library reuses an old result there). The parts
+are compared one by one, so that the answer can be given in words.
 """
 
 from __future__ import annotations

@@ -31,8 +31,7 @@ class Place:
     """Where an environment lives.
 
     `identity`: see `services.identity`. `folder`: `.mlci/deploy/<env>`. `alias`: the store's alias file, if it has
-    one. `keep`: the
-    service outlives a Jenkins build.
+    one. `keep`: the service outlives a Jenkins build.
     """
 
     env: str
