@@ -37,5 +37,10 @@ image() {
 
 image stages/images/onnx.txt onnxruntime
 image stages/images/sklearn.txt joblib pandas scikit-learn skops
-sed -n 's/^\([a-z0-9][a-z0-9.-]*\)==.*/\1/p' requirements.txt >stages/images/tooling.txt
+# What mlci itself brings to a training run, the s3 extra included: an image does not need it.
+{
+    cat requirements.txt
+    "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-annotate --no-header --extra s3 \
+        --constraint requirements.txt
+} | sed -n 's/^\([a-z0-9][a-z0-9.-]*\)==.*/\1/p' | LC_ALL=C sort -u >stages/images/tooling.txt
 grep -c '==' requirements.txt requirements-dev.txt stages/images/*.txt
