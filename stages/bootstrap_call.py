@@ -112,12 +112,14 @@ def _published(folder: Path, start: Path) -> dict[str, Any]:
 def plan(words: list[str]) -> dict[str, Any]:
     """What a pipeline has to know of the configuration before it starts.
 
-    `store.identity` tells whether two agents see one folder: its file number and the time of its last new entry.
+    `store.identity` tells whether two agents see one store: of a folder its file number and the time of its last new
+    entry, of a bucket its address if it answers; `store.problem` why it does not.
     """
     project = _project(words)
     config = project.config
-    store: dict[str, Any] = {"kind": "object store", "path": config.store}
-    if "://" not in config.store:
+    if config.store.startswith("s3://"):
+        store = _object_store(config.store, project.root)
+    else:
         with contextlib.suppress(OSError):
             if os.environ.get("MLCI_STORE_READONLY") != "1":
                 project.store.mkdir(parents=True, exist_ok=True)
@@ -127,6 +129,18 @@ def plan(words: list[str]) -> dict[str, Any]:
             store["identity"] = f"{status.st_ino}:{status.st_mtime_ns}"
     environments = [{"name": name, "target": target.target} for name, target in config.deploy.items()]
     return {"name": config.name, "environments": environments, "store": store}
+
+
+def _object_store(address: str, root: Path) -> dict[str, Any]:
+    from stages.errors import MlciError
+    from stages.store import at
+
+    store: dict[str, Any] = {"kind": "object store", "path": address, "identity": None, "problem": ""}
+    try:
+        at(address, root).reached()
+    except MlciError as error:
+        return store | {"problem": f"{error.what}; {error.todo}"}
+    return store | {"identity": address}
 
 
 def _project(words: list[str]) -> Any:

@@ -59,7 +59,7 @@ class Project:
 
     @property
     def store(self) -> Path:
-        """The store's folder."""
+        """The store's folder, where it is a directory."""
         return (self.root / Path(self.config.store).expanduser()).absolute()
 
     def folder(self, stage: str) -> Path:

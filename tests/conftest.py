@@ -16,7 +16,7 @@ for _name in [name for name in os.environ if name.startswith(("MLCI_", "JENKINS_
         del os.environ[_name]
 if os.environ.pop("CI", ""):
     os.environ["TESTS_IN_CI"] = "1"  # a missing part of the machine is then a failure, not a skip
-pytest_plugins = ["tests.docker.fixtures"]
+pytest_plugins = ["tests.docker.fixtures", "tests.stages.s3.fixtures"]
 _scratch = Path(tempfile.mkdtemp(prefix="mlci-tests-"))
 os.environ["MLCI_STORE"] = str(_scratch / "store")
 os.environ["MLCI_CACHE"] = str(_scratch / "cache")

@@ -9,6 +9,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from stages import bucket
 from stages.answer import Answer
 from stages.config.yamlfile import KeyPath
 from stages.errors import ConfigError, MlciError, UsageError
@@ -120,11 +121,19 @@ def _requirements(project: Project) -> None:
 
 
 def _store(project: Project) -> None:
-    """In CI, a store inside the workspace is lost with it, and every model would be the first.
+    """An s3 store needs its client. In CI, a store inside the workspace is lost with it, and every model would be the
+    first.
 
     Raises:
-        ConfigError: CFG_STORE_IN_WORKSPACE.
+        ConfigError: STO_CLIENT, CFG_STORE_IN_WORKSPACE.
     """
+    if project.config.store.startswith("s3://"):
+        try:
+            bucket.require_client()
+        except bucket.Failure as failure:
+            where = project.loaded.document.where(("store",))
+            raise ConfigError("STO_CLIENT", f"{where}: {failure.what}", failure.todo) from failure
+        return
     if not (os.environ.get("CI") or os.environ.get("JENKINS_URL")):
         return
     config = project.config
@@ -134,15 +143,11 @@ def _store(project: Project) -> None:
         project.root,
         *(Path(os.environ[name]) for name in ("WORKSPACE", "GITHUB_WORKSPACE") if os.environ.get(name)),
     ]
-    if (
-        matters
-        and not config.store.startswith("s3://")
-        and any(project.store.is_relative_to(place) for place in places)
-    ):
+    if matters and any(project.store.is_relative_to(place) for place in places):
         raise ConfigError(
             "CFG_STORE_IN_WORKSPACE",
             f"{project.loaded.document.where(('store',))}: {project.store} lies in the workspace and is lost with it",
-            "set store (or MLCI_STORE) to a folder that outlives the build and that all agents see",
+            "set store (or MLCI_STORE) to a folder that outlives the build and that all agents see, or to s3://…",
         )
 
 

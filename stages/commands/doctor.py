@@ -8,11 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages import __version__
 from stages.answer import Answer
 from stages.errors import InfraError, MlciError
 from stages.records import provenance
+
+if TYPE_CHECKING:
+    from stages.project import Project
 
 #: What the stages cannot do without: distribution → what needs it.
 NEEDED = {
@@ -59,7 +63,7 @@ def doctor(config: Path, assignments: list[str]) -> Answer:
 
             project = Project.open(config, assignments)
             say(True, f"{config}: valid")
-            _store(project.store, say)
+            _store(project, say)
         except MlciError as error:
             for problem in error.problems():
                 say(False, problem.what, problem.todo)
@@ -84,13 +88,19 @@ def _docker() -> bool | None:
     return True if done.returncode == 0 and done.stdout.strip() else None
 
 
-def _store(store: Path, say: Callable[[bool | None, str, str], None]) -> None:
-    place = store
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    writable = os.access(place, os.W_OK)
+def _store(project: Project, say: Callable[[bool | None, str, str], None]) -> None:
+    from stages.store import DirectoryStore, at
+
+    store = at(project.config.store, project.root)
+    try:
+        against = store.reached()
+    except InfraError as error:
+        say(False, error.what, error.todo)
+        return
+    new = isinstance(store, DirectoryStore) and not store.root.exists()
+    read_only = os.environ.get("MLCI_STORE_READONLY") == "1"
     say(
-        writable,
-        f"store {store}" + ("" if store.exists() else " (made at the first deployment)"),
-        f"{place} is not writable: set store or MLCI_STORE",
+        None if against and read_only else not against,
+        f"store {store.known_as()}" + (" (made at the first deployment)" if new else ""),
+        against or "",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.config import later, problems, rules
+from stages.config import problems, rules
 from stages.config.schema import Config
 from stages.config.yamlfile import Document, KeyPath, assign, for_keys, read, substitute
 from stages.errors import ConfigError
@@ -86,7 +86,7 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
         data.setdefault("store", environment.get("MLCI_STORE") or DEFAULT_STORE)
     config, errors = problems.build(Config, document, data)
     typed = problems.typed(data, Config) if isinstance(data, dict) else data
-    errors += rules.check(document, typed) + later.refuse(document, typed)
+    errors += rules.check(document, typed)
     if config is None or errors:
         raise ConfigError.group(sorted({e.what: e for e in errors}.values(), key=lambda e: problems.line_of(e.what)))
     return Loaded(config, document, for_keys(document.data, typed), path, unset)

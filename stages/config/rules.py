@@ -5,9 +5,11 @@ They read plain data, not the model, so that they speak in the same pass as the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from stages.bucket import Address
 from stages.config.problems import nearest
 from stages.config.yamlfile import Document, KeyPath
 from stages.errors import ConfigError
@@ -19,7 +21,15 @@ def check(document: Document, data: Any) -> list[ConfigError]:
     """Everything in `data` (after substitution) that contradicts itself."""
     if not isinstance(data, dict):
         return []
-    found = [*_columns_exist(data), *_target(data), *_split(data), *_model(data), *_gate(data), *_ports(data)]
+    found = [
+        *_columns_exist(data),
+        *_target(data),
+        *_split(data),
+        *_model(data),
+        *_gate(data),
+        *_ports(data),
+        *_store(data),
+    ]
     return [ConfigError("CFG_VALUE", f"{document.where(path)}: {what}", todo) for path, what, todo in found]
 
 
@@ -176,3 +186,17 @@ def _ports(data: dict[str, Any]) -> Iterator[_Problem]:
         if place[1] is not None and place in taken:
             yield ("deploy", name, "port"), f"port {place[1]} is that of {taken[place]} too", "give each its own port"
         taken.setdefault(place, name)
+
+
+def _store(data: dict[str, Any]) -> Iterator[_Problem]:
+    store = data.get("store")
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", store) if isinstance(store, str) else None
+    if scheme is None:
+        return
+    if scheme[1] != "s3":
+        yield ("store",), f"{scheme[1]}:// is no kind of store", "use a directory, or s3://bucket/prefix"
+        return
+    try:
+        Address.of(str(store))
+    except ValueError as error:
+        yield ("store",), f"no address of an s3 store: {error}", "write s3://bucket or s3://bucket/prefix"

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import http.client
 import logging
-import shutil
 import socket
 import time
 import urllib.error
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from stages import __version__
+from stages.bucket import Bucket, Failure
 from stages.errors import DataError, InfraError, MlciError
 from stages.records.atomic import disk_errors
 
@@ -151,21 +151,20 @@ def _status(url: str, error: urllib.error.HTTPError) -> MlciError:
 
 
 def _s3(url: str, target: Any) -> None:
+    name, _, key = url.split("://", 1)[1].partition("/")
+    if not key:
+        raise DataError("DAT_SOURCE", f"{url}: names no object", "write s3://bucket/key")
     try:
-        import s3fs  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise DataError(
-            "DAT_SOURCE",
-            f"{without_secrets(url)}: s3:// needs the package s3fs, which is not installed",
-            "add s3fs to the repository's requirements.txt and install that",
-        ) from None
-    bucket_and_key = url.split("://", 1)[1]
-    try:
-        with s3fs.S3FileSystem().open(bucket_and_key, "rb") as source:
-            shutil.copyfileobj(source, target, _PIECE)
-    except FileNotFoundError as error:
-        raise DataError("DAT_SOURCE_MISSING", f"{url}: there is no such object", "correct data.source") from error
-    except PermissionError as error:
-        raise DataError("DAT_SOURCE", f"{url}: access was refused", "check AWS_* or the profile") from error
-    except Exception as error:
-        raise _network(url, f"{type(error).__name__}: {error}") from error
+        for piece in Bucket(name).pieces(key):
+            with disk_errors(Path(target.name)):
+                target.write(piece)
+    except Failure as failure:
+        raise _not_had(url, failure) from failure
+
+
+def _not_had(url: str, failure: Failure) -> MlciError:
+    if failure.kind == "network":
+        return _network(url, failure.what.removeprefix(f"{url}: "))
+    if failure.kind == "missing":
+        return DataError("DAT_SOURCE_MISSING", f"{url}: there is no such object", "correct data.source")
+    return DataError("DAT_SOURCE", f"{url}: {failure.what.removeprefix(f'{url}: ')}", failure.todo)

@@ -7,6 +7,7 @@ cannot be scored is not approved: a library upgrade must not be a way around the
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -66,8 +67,8 @@ def history(store: Store, name: str, env: str | None, most: int = 8) -> list[dic
     found = []
     for move in reversed(store.history(name, env)[-most:] if env else []):
         measured: dict[str, Any] = {}
-        with suppress(MlciError):
-            measured = read_json(store.get(name, move.digest) / "metrics.json").get("test") or {}
+        with suppress(MlciError, ValueError):
+            measured = json.loads(store.read(name, move.digest, "metrics.json")).get("test") or {}
         found.append({"when": move.when, "model": move.digest, "by": move.by, "metrics": measured})
     return found
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.errors import UsageError
+from stages.errors import InfraError, UsageError
 
 DEPLOY, ROLLBACK, RESTORE = "deploy", "rollback", "restore"
 
@@ -79,6 +81,13 @@ class Store(Protocol):
             UsageError: STO_UNKNOWN. ArtefactError: STO_DIGEST.
         """
 
+    def read(self, name: str, digest: str, file: str) -> bytes:
+        """One file of a version, as recorded, without the others.
+
+        Raises:
+            UsageError: STO_UNKNOWN: there is no such version or file. ArtefactError: STO_DIGEST.
+        """
+
     def versions(self, name: str) -> list[str]:
         """Digests of the complete versions, the oldest first."""
 
@@ -106,10 +115,83 @@ class Store(Protocol):
         """
 
     def alias_file(self, name: str, env: str) -> Path | None:
-        """The alias as a file of this machine, where the store has such."""
+        """The alias as a file of this machine, as a deployment from here left it; None where the store has none."""
+
+    def reached(self) -> str | None:
+        """Look whether models can be had here, and kept. Returns what stands against keeping them, None for nothing.
+
+        Raises:
+            InfraError: STO_…: not even reading is possible.
+        """
 
     def known_as(self) -> str:
         """One text for one store, the same from wherever it is opened."""
+
+
+def refuse_readonly() -> None:
+    """Raises: InfraError: STO_READONLY where MLCI_STORE_READONLY=1."""
+    if os.environ.get("MLCI_STORE_READONLY") == "1":
+        raise InfraError(
+            "STO_READONLY",
+            "MLCI_STORE_READONLY=1: the store is not written to here",
+            "pull requests are validated, never deployed; unset it where a deployment is wanted",
+        )
+
+
+def alias_of(content: bytes, place: str) -> Alias:
+    """What an alias file says. `place`: where it is, for the message.
+
+    Raises:
+        InfraError: STO_READ: it is damaged, which is not the same as no deployment.
+    """
+    try:
+        return Alias(Move.of(json.loads(content)["move"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InfraError("STO_READ", f"{place}: cannot be read: {error}", "restore the file, or the store") from error
+
+
+def follows(current: Alias | None, move: Move, name: str) -> None:
+    """Raises: InfraError: STO_CONFLICT unless `move` is the next after `current`."""
+    if move.generation != (current.generation if current else 0) + 1:
+        raise conflict(name, move.env)
+
+
+def conflict(name: str, env: str) -> InfraError:
+    """The error of the second of two deployments."""
+    return InfraError(
+        "STO_CONFLICT",
+        f"another deployment changed {env} of {name} meanwhile",
+        "see: mlci history; then deploy again",
+    )
+
+
+def busy(env: str, todo: str = "wait for it to end, then deploy again", by: str = "") -> InfraError:
+    """The error of a deployment that finds another one under way."""
+    return InfraError("DEP_BUSY", f"another deployment of {env} is under way{by}", todo)
+
+
+def logged(content: bytes) -> list[Move]:
+    """The moves in a promotion log. A line that a killed run did not finish is left out; the alias has its content."""
+    moves = []
+    for line in content.splitlines():
+        try:
+            moves.append(Move.of(json.loads(line)))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return moves
+
+
+def log_line(move: Move) -> bytes:
+    """A move as a line of the promotion log."""
+    return json.dumps(move.plain(), ensure_ascii=False).encode() + b"\n"
+
+
+def complete_history(moves: Sequence[Move], env: str, current: Alias | None) -> list[Move]:
+    """The moves of one environment, the oldest first, with the alias's own when its line is not in the log yet."""
+    found = [move for move in moves if move.env == env]
+    if current is not None and current.generation not in {move.generation for move in found}:
+        found.append(current.move)
+    return sorted(found, key=lambda move: move.generation)
 
 
 def serving_before(history: Sequence[Move]) -> str | None:

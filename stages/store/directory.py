@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.errors import ArtefactError, InfraError, UsageError
+from stages.errors import InfraError, UsageError
 from stages.records.digest import sha256_file
-from stages.store.base import Alias, Move, find
+from stages.store import record
+from stages.store.base import (
+    Alias,
+    Move,
+    alias_of,
+    busy,
+    complete_history,
+    find,
+    follows,
+    log_line,
+    logged,
+    refuse_readonly,
+)
+from stages.store.record import COMPLETE, Record, damaged, json_bytes
 from stages.store.version import content_digest, digest_of_files
 
-COMPLETE = "complete.json"
 PROMOTIONS = "promotions.jsonl"
 
 #: How long a writer waits for another one, in seconds.
@@ -39,38 +49,46 @@ class DirectoryStore:
         digest = digest_of_files(files)
         home = self.root / "models" / name / digest
         with _writing(home), self._locked(home.parent / ".lock"):
-            known = _marker(home)
-            if known is not None and not _damaged(home, known):
+            known = record.read(home)
+            if known is not None and not damaged(home, known.files):
                 return digest
             (home / COMPLETE).unlink(missing_ok=True)
             _clear_temporary(home)
             recorded = {}
             for file, content in files.items():
                 recorded[file] = _copy(content, home / file)
-            _write(home / COMPLETE, _json({"schema_version": 1, "files": recorded, "when": time.time()}))
+            _write(home / COMPLETE, Record.now(recorded).content())
         return digest
 
     def get(self, name: str, digest: str) -> Path:
         """See `Store`."""
         home = self.root / "models" / name / find(self.versions(name), digest)
-        known = _marker(home)
+        known = record.read(home)
         if known is None:
             raise UsageError("STO_UNKNOWN", f"the store has no version {digest!r}", "see: mlci history")
-        damaged = _damaged(home, known)
-        own = {file: home / file for file in known["files"]}
-        if damaged or digest_of_files(own) != home.name:
-            raise ArtefactError(
-                "STO_DIGEST",
-                f"{home}: {damaged[0] if damaged else 'the model'} does not match its record",
-                "it is not loaded; deploy the model again, or restore the store from a backup",
-            )
+        wrong = damaged(home, known.files)
+        own = {file: home / file for file in known.files}
+        if wrong or digest_of_files(own) != home.name:
+            raise record.mismatch(str(home), wrong[0] if wrong else None)
         return home
+
+    def read(self, name: str, digest: str, file: str) -> bytes:
+        """See `Store`."""
+        home = self.root / "models" / name / find(self.versions(name), digest)
+        known = record.read(home)
+        if known is None or file not in known.files:
+            raise UsageError("STO_UNKNOWN", f"the store has no {file} of version {digest!r}", "see: mlci history")
+        with _reading(home / file):
+            content = (home / file).read_bytes()
+        if content_digest(content) != known.files[file]["sha256"]:
+            raise record.mismatch(str(home), file)
+        return content
 
     def versions(self, name: str) -> list[str]:
         """See `Store`."""
         with _reading(self.root):
             folders = [p for p in (self.root / "models" / name).glob("*") if p.is_dir()]
-            known = [(marker["when"], p.name) for p in folders if (marker := _marker(p)) is not None]
+            known = [(found.when, p.name) for p in folders if (found := record.read(p)) is not None]
         return [digest for _, digest in sorted(known)]
 
     # ---- aliases -------------------------------------------------------------------------------------------
@@ -78,15 +96,12 @@ class DirectoryStore:
     def alias(self, name: str, env: str) -> Alias | None:
         """See `Store`."""
         path = self._alias_path(name, env)
-        try:
-            data = json.loads(path.read_bytes())
-            return Alias(Move.of(data["move"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InfraError(
-                "STO_READ", f"{path}: cannot be read: {error}", "restore the file, or the store"
-            ) from error
+        with _reading(path):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        return alias_of(content, str(path))
 
     def move(self, name: str, move: Move) -> None:
         """See `Store`. The alias holds the whole entry, so that a log line that a killed run did not write is
@@ -95,25 +110,15 @@ class DirectoryStore:
         path = self._alias_path(name, move.env)
         with _writing(path), self._locked(path.parent / ".lock"):
             current = self.alias(name, move.env)
-            generation = current.generation if current else 0
-            if move.generation != generation + 1:
-                raise InfraError(
-                    "STO_CONFLICT",
-                    f"another deployment changed {move.env} of {name} meanwhile",
-                    "see: mlci history; then deploy again",
-                )
+            follows(current, move, name)
             if current is not None:
                 self._log(name, current.move)
-            _write(path, _json({"schema_version": 1, "digest": move.digest, "move": move.plain()}))
+            _write(path, json_bytes({"schema_version": 1, "digest": move.digest, "move": move.plain()}))
             self._log(name, move)
 
     def history(self, name: str, env: str) -> list[Move]:
         """See `Store`. Includes a change whose line is not in the log yet."""
-        moves = [move for move in self._logged(name) if move.env == env]
-        current = self.alias(name, env)
-        if current is not None and current.generation not in {move.generation for move in moves}:
-            moves.append(current.move)
-        return sorted(moves, key=lambda move: move.generation)
+        return complete_history(self._logged(name), env, self.alias(name, env))
 
     def alias_file(self, name: str, env: str) -> Path | None:
         """See `Store`."""
@@ -124,15 +129,8 @@ class DirectoryStore:
 
     def _logged(self, name: str) -> list[Move]:
         path = self.root / "aliases" / name / PROMOTIONS
-        moves = []
         with _reading(path):
-            lines = path.read_bytes().splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                moves.append(Move.of(json.loads(line)))
-            except (ValueError, KeyError, TypeError):
-                continue  # a line that a killed run did not finish; the alias has its content
-        return moves
+            return logged(path.read_bytes() if path.exists() else b"")
 
     def _log(self, name: str, move: Move) -> None:
         if any(known.env == move.env and known.generation == move.generation for known in self._logged(name)):
@@ -143,7 +141,7 @@ class DirectoryStore:
                 stream.seek(-1, os.SEEK_END)
                 if stream.read(1) != b"\n":
                     stream.write(b"\n")
-            stream.write(json.dumps(move.plain(), ensure_ascii=False).encode() + b"\n")
+            stream.write(log_line(move))
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -151,12 +149,7 @@ class DirectoryStore:
 
     def writable(self) -> None:
         """See `Store`."""
-        if os.environ.get("MLCI_STORE_READONLY") == "1":
-            raise InfraError(
-                "STO_READONLY",
-                "MLCI_STORE_READONLY=1: the store is not written to here",
-                "pull requests are validated, never deployed; unset it where a deployment is wanted",
-            )
+        refuse_readonly()
 
     @contextmanager
     def deploying(self, name: str, env: str) -> Iterator[None]:
@@ -171,9 +164,7 @@ class DirectoryStore:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise InfraError(
-                    "DEP_BUSY", f"another deployment of {env} is under way", "wait for it to end, then deploy again"
-                ) from None
+                raise busy(env) from None
         try:
             yield
         finally:
@@ -196,31 +187,14 @@ class DirectoryStore:
         """See `Store`."""
         return str(self.root.resolve())
 
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _marker(home: Path) -> dict[str, Any] | None:
-    """What `complete.json` says; None where the version is not complete."""
-    try:
-        data = json.loads((home / COMPLETE).read_bytes())
-        return data if isinstance(data["files"], dict) and isinstance(data["when"], float) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _damaged(home: Path, marker: Mapping[str, Any]) -> list[str]:
-    damaged = []
-    for file, recorded in marker["files"].items():
-        try:
-            if (home / file).stat().st_size != recorded["size"] or sha256_file(home / file).sha256 != recorded[
-                "sha256"
-            ]:
-                damaged.append(file)
-        except OSError:
-            damaged.append(file)
-    return damaged
+    def reached(self) -> str | None:
+        """See `Store`."""
+        place = self.root
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise InfraError("STO_READ", f"{place} cannot be read", "correct its permissions, or set store")
+        return None if os.access(place, os.W_OK) else f"{place} is not writable: set store or MLCI_STORE"
 
 
 def _copy(content: Path | bytes, to: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stages.config.schema import Target as Settings
 from stages.errors import ArtefactError, InfraError, UsageError
 from stages.project import Project
-from stages.store import Alias, DirectoryStore, Store
+from stages.store import Alias, Store, at
 from stages.store.version import CODE
 from stages.targets import services
 from stages.targets.base import Target, Version
@@ -149,4 +149,4 @@ class Environment:
 
 def store_of(project: Project) -> Store:
     """The store that the configuration names."""
-    return DirectoryStore(project.store)
+    return at(project.config.store, project.root)

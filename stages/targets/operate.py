@@ -160,8 +160,8 @@ def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:
         try:
             hold.enter_context(environment.store.deploying(environment.model, environment.name))
         except InfraError as error:
-            # A hold is written into the store. Ending what serves is not, and does without where that is refused.
-            if error.code != "STO_READONLY":
+            # A hold is written into the store. Ending what serves is not, and does without where that cannot be.
+            if error.code not in ("STO_READONLY", "STO_ACCESS", "STO_CREDENTIALS", "STO_NETWORK"):
                 raise
         ended = environment.target().stop()
     return [{"version": s.version, **s.details} for s in ended]

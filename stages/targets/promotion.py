@@ -59,8 +59,7 @@ def go_live(environment: Environment, target: Target, version: Version, move: Mo
         target.prove()
         target.switch(lambda: store.move(name, move))
     except BaseException:
-        current = environment.alias()
-        if current is None or current.generation < move.generation or current.digest != version.digest:
+        if not _moved(environment, version, move):
             target.restore()
             raise
         # The alias has moved, and what it says stays true; the disk may have been full for its log line.
@@ -68,6 +67,17 @@ def go_live(environment: Environment, target: Target, version: Version, move: Mo
         raise
     log.info("deploy %s to %s: switched", version.digest[:12], environment.name)
     _watch(environment, target, version, move)
+
+
+def _moved(environment: Environment, version: Version, move: Move) -> bool:
+    """Whether the alias names the candidate. A store that does not answer now is taken for one that was not changed:
+    what served before has shown that it can, and the next deployment or rollback reads the alias again."""
+    try:
+        current = environment.alias()
+    except MlciError as error:
+        log.warning("whether %s was promoted is not known: %s", version.digest[:12], error.what)
+        return False
+    return current is not None and current.generation >= move.generation and current.digest == version.digest
 
 
 def _watch(environment: Environment, target: Target, version: Version, move: Move) -> None:

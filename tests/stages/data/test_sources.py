@@ -58,7 +58,7 @@ def test_paths_and_globs(repository):
         ({"source": "data.*"}, "DAT_FORMAT", "data.xlsx"),
         ({"source": "mixed/*"}, "DAT_FORMAT", "csv, jsonl"),
         ({"source": "gs://bucket/data.csv"}, "DAT_SOURCE", "gs:// is not known"),
-        ({"source": "s3://bucket/data.csv"}, "DAT_SOURCE", "s3fs"),
+        ({"source": "s3://bucket", "format": "csv"}, "DAT_SOURCE", "names no object"),
         ({"source": "file://elsewhere/data.csv"}, "DAT_SOURCE", "this machine"),
         ({"source": "http://[broken/data.csv"}, "DAT_SOURCE", "no valid address"),
     ],
