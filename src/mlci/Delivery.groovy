@@ -106,22 +106,45 @@ class Delivery implements Serializable {
             return
         }
         deploys = may && !Course.chosen(plan, options.environments).isEmpty()
-        List users = deploys ? ['validate', 'deploy'] : ['validate']
-        for (int i = 0; i < users.size(); i++) {
-            compareStores(users[i])
+        compareStores('validate', '')
+        List targets = deploys ? Course.chosen(plan, options.environments) : []
+        List seen = []
+        for (int i = 0; i < targets.size(); i++) {
+            Object own = inBucket() ? options.credentials[targets[i].name] ?: [] : []
+            if (!(own in seen)) {
+                seen << own
+                compareStores('deploy', targets[i].name as String)
+            }
         }
     }
 
-    /** A directory that another agent does not share would lose the champion: better known before hours of training. */
-    private void compareStores(String stage) {
+    private boolean inBucket() {
+        return plan.store?.kind == 'object store'
+    }
+
+    /**
+     * A directory that another agent does not share would lose the champion, and so would a bucket that it does not
+     * reach with the credentials it is given: better known before hours of training.
+     */
+    private void compareStores(String stage, String environment) {
         String mine = Course.agentOf(options, 'prepare')
         String other = Course.agentOf(options, stage)
-        if (other == mine || plan.store?.kind != 'directory') {
+        if (!plan.store || (other == mine && (!inBucket() || plan.store.identity))) {
             return
         }
         Map there = [:]
-        onAgent(stage) { there = step('check').call('check').plan.store }
-        if (there.identity != plan.store.identity) {
+        Stage look = inBucket() ? step(stage, environment) : step('check')
+        if (other == mine) {
+            there = look.call('check').plan.store
+        } else {
+            onAgent(stage) { there = look.call('check').plan.store }
+        }
+        if (inBucket() && !there.identity) {
+            String purpose = environment ? "${stage} to ${environment}" : stage
+            script.error("mlci: agent '${other}', which is to ${purpose}, does not reach the store ${there.path}: " +
+                Options.oneLine(there.problem, 500))
+        }
+        if (!inBucket() && there.identity != plan.store.identity) {
             script.error("mlci: agent '${other}', which is to ${stage}, does not see the store of agent '${mine}': " +
                 "${there.path} is another folder there; mount one volume on both, or use an s3:// store")
         }

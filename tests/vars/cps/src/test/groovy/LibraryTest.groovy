@@ -21,7 +21,7 @@ class LibraryTest {
     Map variables = [:]
     Set missing = [] as Set
     rig.Build previous
-    Map plan = [name: 'flights', environments: SERVERS, store: [kind: 'object store', path: 's3://models/x']]
+    Map plan = [name: 'flights', environments: SERVERS, store: [kind: 'object store', path: 's3://models/x', identity: 's3://models/x']]
     Map gate = [exit_code: 0, text: 'approved: roc_auc is 0.93']
 
     @BeforeClass
@@ -353,6 +353,30 @@ class LibraryTest {
         String said = failure("mlPipeline(agent: 'small', agents: [deploy: 'docker'], environments: ['staging'])")
         assert said.contains("agent 'docker'") && said.contains('/srv/store')
         assert commands() == ['check', 'check']
+    }
+
+    @Test
+    void aBucketThatTheDeployingAgentDoesNotReachIsRefusedBeforeTraining() {
+        Closure before = steps.answer
+        steps.answer = { List words -> words[0] == 'check' ? [exit_code: 0, plan: plan + [store: plan.store + [identity: null, problem: 'no\ncredentials']]] : before(words) }
+        String said = failure("mlPipeline(environments: ['staging'], credentials: [staging: [[id: 'k', kind: 'secret_text', variable: 'K']]])")
+        assert said.endsWith('does not reach the store s3://models/x: no credentials')
+        assert commands() == ['check', 'check']
+    }
+
+    @Test
+    void aBucketIsLookedForWithTheCredentialsOfWhoNeedsIt() {
+        Closure before = steps.answer
+        steps.answer = { List words ->
+            boolean bound = steps.commands[-1][-1].K == 'secret-k'
+            words[0] == 'check' && !bound ? [exit_code: 0, plan: plan + [store: plan.store + [identity: null, problem: 'no credentials']]] : before(words)
+        }
+        String credentials = "[[id: 'k', kind: 'secret_text', variable: 'K']]"
+        run("mlPipeline(environments: ['staging', 'product'], approval: false, credentials: [validate: ${credentials}, staging: ${credentials}, product: ${credentials}])")
+        assert commands() == ['check', 'check', 'check', 'prepare', 'train', 'test', 'validate', 'pack', 'unpack', 'deploy', 'unpack', 'deploy']
+        steps.commands.clear()
+        run("mlPipeline(agents: [deploy: 'docker'], environments: ['staging'], approval: false, credentials: [all: ${credentials}])")
+        assert commands()[0..1] == ['check', 'check'] && commands()[2] == 'prepare'
     }
 
     @Test
