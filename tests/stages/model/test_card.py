@@ -86,7 +86,7 @@ def test_tables_have_the_same_number_of_cells_in_each_row(bench: Bench) -> None:
 
 def test_missing_metrics_are_listed_with_their_reason(bench: Bench) -> None:
     text = _card(bench, bench.config("late", "sklearn.svm.LinearSVC"))
-    assert "- `roc_auc`: the estimator gives no probabilities" in text
+    assert "- `log_loss`: the estimator gives no probabilities" in text
 
 
 def test_a_search_and_a_regression_are_described(bench: Bench) -> None:
