@@ -64,7 +64,7 @@ def fetch(url: str, cache: Path, reuse: bool) -> Path:
     temporary = home / f".{path.name}.part"
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
-    _attempts(url, lambda: _into(temporary, copy))
+    _attempts(lambda: _into(temporary, copy))
     with disk_errors(home):
         temporary.replace(path)
     return path
@@ -81,14 +81,14 @@ def _into(temporary: Path, copy: Callable[[Any], None]) -> None:
         raise
 
 
-def _attempts(url: str, attempt: Callable[[], None]) -> None:
+def _attempts(attempt: Callable[[], None]) -> None:
     for pause in (*PAUSES, None):
         try:
             attempt()
         except InfraError as error:
             if pause is None or error.code != "DAT_NETWORK":
                 raise
-            log.warning("%s: %s; trying again", without_secrets(url), error.what)
+            log.warning("%s; trying again in %g s", error.what, pause)
             time.sleep(pause)
         else:
             return

@@ -71,7 +71,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Path:
     (root / "stages").mkdir()
     for file in (ROOT / "stages").glob("bootstrap*.py"):
         shutil.copy(file, root / "stages")
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "console.py", "errors.py"):
         shutil.copy(ROOT / "stages" / name, root / "stages")
     (root / "stages" / "cli.py").write_text(CLI)
     digest = hashlib.sha256((index / "tinydep-2.0-py3-none-any.whl").read_bytes()).hexdigest()
@@ -234,6 +234,9 @@ def test_a_cache_that_cannot_be_used_is_named(pyz, agent, tmp_path) -> None:
     assert done.returncode == 5
     assert done.stderr.splitlines()[0].startswith("error DEP_CACHE: ")
     assert "set MLCI_CACHE" in done.stderr.splitlines()[1]
+    done = run(pyz, agent | {"MLCI_CACHE": str(tmp_path / "file")}, "check", "--log-format", "json", cwd=tmp_path)
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, line["level"], line["code"]) == (5, "error", "DEP_CACHE")
 
 
 @pytest.fixture

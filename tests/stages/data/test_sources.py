@@ -1,6 +1,7 @@
 """Where data comes from: paths, globs, URLs, SQL and Python, on real files, servers and data bases."""
 
 import http.server
+import logging
 import sqlite3
 import threading
 from contextlib import contextmanager
@@ -129,6 +130,8 @@ def serving(*answers):
 def at_once(monkeypatch):
     monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # off where an earlier test ran the command line in this process
+    monkeypatch.setattr(logging.getLogger("mlci"), "propagate", True)
 
 
 def test_a_file_is_fetched_and_compared_by_digest(repository, at_once):
@@ -167,12 +170,15 @@ def test_redirects_are_followed_without_the_password(repository, at_once):
         ([(200, b"x,y\n1", {"Content-Length": "999"})], InfraError, "DAT_NETWORK", "after 5 of 999 bytes", 3),
     ],
 )
-def test_servers_that_do_not_give_the_file(repository, refused, at_once, answers, kind, code, said, asked):
+def test_servers_that_do_not_give_the_file(repository, refused, at_once, answers, kind, code, said, asked, caplog):
     with serving(*answers) as (server, address):
         error = refused(kind, source=f"http://me:pa55word@{address}/data.csv?key=k3y")
         assert (error.code, said in error.what) == (code, True), error.what
         assert "pa55" not in error.what + error.todo
         assert "k3y" not in error.what + error.todo
+        if asked == 3:  # what is said of an attempt is what is said of the last one
+            assert [r.getMessage() for r in caplog.records] == [f"{error.what}; trying again in 0 s"] * 2
+            assert error.what.count(address) == 1
         assert asked in (None, len(server.seen))
     assert not list((repository.root / ".mlci").rglob("*.part"))
 
