@@ -27,28 +27,24 @@ _EPOCH = datetime(1970, 1, 1).toordinal()  # noqa: DTZ001  a day's number has no
 
 
 class Inputs:
-    """The compiled `columns`. `refuses_missing`: features of which the pipeline takes no null."""
+    """The compiled `columns`.
+
+    `refuses_missing`: features of which the pipeline takes no null. `makers`: for each column of the matrix its feature
+    and the function that makes the number; None where it is the value itself, NaN for null.
+    """
 
     def __init__(self, columns: Sequence[Mapping[str, Any]], refuses_missing: Sequence[str] = ()) -> None:
         self.columns = list(columns)
         self._refuses_missing = frozenset(refuses_missing)
-        self._makers = [(column["feature"], _maker(column)) for column in self.columns]
+        self.makers = [(column["feature"], _maker(column)) for column in self.columns]
         self._checks = [_check(column) for column in self.columns if column.get("refused")]
         self._checks += [_null_check(name) for name in sorted(self._refuses_missing)]
 
     def matrix(self, values: Mapping[str, Sequence[Any]]) -> np.ndarray:
         """float64 (rows, columns), contiguous by row, from decoded columns: lists with None where a value is
         missing."""
-        made = [values[name] if maker is None else [maker(v) for v in values[name]] for name, maker in self._makers]
+        made = [values[name] if maker is None else [maker(v) for v in values[name]] for name, maker in self.makers]
         return np.ascontiguousarray(np.array(made, dtype=np.float64).T)
-
-    def row(self, values: Mapping[str, Sequence[Any]]) -> list[float]:
-        """The same for one row, as a list."""
-        found = []
-        for name, maker in self._makers:
-            value = values[name][0]
-            found.append((_NAN if value is None else value) if maker is None else maker(value))
-        return found
 
     @property
     def refuses(self) -> bool:

@@ -17,7 +17,19 @@ from stages.serving import page
 from stages.serving.batcher import Batcher, Overloaded
 from stages.serving.deadline import Deadlines
 from stages.serving.decode import Problem, json_type
-from stages.serving.http import Disconnected, Receive, Refused, Response, Scope, Send, answer, header, parse, read_body
+from stages.serving.http import (
+    JSON,
+    Disconnected,
+    Receive,
+    Refused,
+    Response,
+    Scope,
+    Send,
+    answer,
+    header,
+    parse,
+    read_body,
+)
 from stages.serving.limits import Limits
 from stages.serving.monitoring import Monitoring
 from stages.serving.openapi import document
@@ -118,12 +130,12 @@ class Service:
             log.error("%s %s failed: %s\n%s", method, path if path in self._routes else "?", *_trace(error))
             response = Refused(500, "SRV_BUG", "the service failed; its log says where").response()
         if response.status != 499:
-            await response.send(send, close or self.last_answers, method == "HEAD")
+            await response.send(send, close or self.last_answers, method)
         seconds = time.perf_counter() - started
         known = path if path in self._routes else "other"
-        self.monitoring.request(known, response.status)
+        self.monitoring.answered.request(known, response.status)
         if known == "/predict":
-            self.monitoring.predicted(seconds)
+            self.monitoring.answered.predicted(seconds)
         if self._log_access:
             access.info(_access_line(scope, known, response, seconds))
         return None
@@ -154,12 +166,13 @@ class Service:
     async def _predict(self, scope: Scope, receive: Receive) -> Response:
         if self._in_flight >= self.limits.max_concurrency:
             raise Refused(429, "SRV_BUSY", "too many requests at once; try again", headers=_RETRY, close=True)
-        _check_media_type(scope)
+        headers = dict(scope["headers"])
+        _check_media_type(headers)
         self._in_flight += 1
         whole = False
         try:
             with self._deadlines:
-                body = await read_body(scope, receive, self.limits.max_body_bytes)
+                body = await read_body(headers.get(b"content-length"), receive, self.limits.max_body_bytes)
                 whole = True
                 return await self._answer(body)
         except TimeoutError:
@@ -184,7 +197,7 @@ class Service:
             self.monitoring.unseen(decoded.unseen)
         try:
             if decoded.rows <= self.predictor.inline_rows:
-                found = self.predictor.predict(decoded.columns)
+                found = self.predictor.answer(decoded)
             else:
                 found = await self._batcher.answer(decoded.columns, decoded.rows)
         except Overloaded:
@@ -198,7 +211,7 @@ class Service:
             raise Refused(
                 422, "MOD_NO_ANSWER", "the model has no answer for these rows", problems[:100], len(problems)
             ) from None
-        self.monitoring.rows.inc(decoded.rows)
+        self.monitoring.answered.rows += decoded.rows
         content: dict[str, Any] = {"predictions": found.predictions}
         if found.probabilities is not None:
             content["probabilities"] = found.probabilities
@@ -249,11 +262,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
-def _check_media_type(scope: Scope) -> None:
-    sent = header(scope, b"content-type")
-    if sent is not None and sent.partition(b";")[0].strip().lower() != b"application/json":
+def _check_media_type(headers: Mapping[bytes, bytes]) -> None:
+    sent = headers.get(b"content-type")
+    if sent is not None and sent != JSON and sent.partition(b";")[0].strip().lower() != b"application/json":
         raise Refused(415, "SRV_MEDIA_TYPE", "send Content-Type: application/json", close=True)
-    coding = header(scope, b"content-encoding")
+    coding = headers.get(b"content-encoding")
     if coding is not None and coding.strip().lower() not in (b"", b"identity"):
         raise Refused(415, "SRV_MEDIA_TYPE", "send the body uncompressed", close=True)
 

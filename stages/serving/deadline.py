@@ -24,16 +24,16 @@ class Deadlines:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
-        loop = task.get_loop()
         self._due[task] = loop.time() + self.seconds
         if self._timer is None or self._loop is not loop:
             self._loop = loop
             self._timer = loop.call_later(self.seconds / 10, self._look)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         del self._due[task]
         if task in self._late:

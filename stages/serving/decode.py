@@ -10,18 +10,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import isfinite
 from sys import float_info
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from stages.data import cells
+from stages.serving.single import SingleRows
 
 #: How many problems of one request are listed; all are counted.
 MAX_PROBLEMS = 100
 
 _MISSING = object()
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class Problem(NamedTuple):
@@ -46,23 +48,42 @@ class Bad(NamedTuple):
     expected: str
 
 
-@dataclass
 class Decoded:
     """The rows of a request as columns, in the order of the signature.
 
     Values are float, int, bool, str or datetime (aware and in UTC when the column has a time zone, else naive), None
-    for null. `problems` holds the first `MAX_PROBLEMS` in row order, `refused` counts all of them; with problems,
-    `columns` is empty. `ignored` and `unknown` count values of listed columns that are no features and of columns
-    that are not listed; `unseen` counts, by column, categories that training never saw.
+    for null. `row` holds the values of a row that came alone. `problems` holds the first `MAX_PROBLEMS` in row order,
+    `refused` counts all of them; with problems, `columns` is empty. `ignored` and `unknown` count values of listed
+    columns that are no features and of columns that are not listed; `unseen` counts, by column, categories that
+    training never saw.
     """
 
-    columns: dict[str, list[Any]]
-    rows: int
-    problems: list[Problem] = field(default_factory=list)
-    refused: int = 0
-    ignored: int = 0
-    unknown: int = 0
-    unseen: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("_columns", "_names", "ignored", "problems", "refused", "row", "rows", "unknown", "unseen")
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        rows: int,
+        columns: dict[str, list[Any]] | None = None,
+        row: list[Any] | None = None,
+        problems: list[Problem] | None = None,
+        refused: int = 0,
+    ) -> None:
+        self._names = names
+        self._columns = columns
+        self.rows = rows
+        self.row = row
+        self.problems = problems or []
+        self.refused = refused
+        self.ignored = self.unknown = 0
+        self.unseen: Mapping[str, int] = _NONE
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """Column → values, a list as long as there are rows."""
+        if self._columns is None:
+            self._columns = {name: [value] for name, value in zip(self._names, self.row or (), strict=True)}
+        return self._columns
 
 
 class Decoder:
@@ -78,14 +99,15 @@ class Decoder:
         self._known = frozenset(self.names)
         self._listed = frozenset(signature.get("ignored") or ())
         self._levels = {name: frozenset(known) for name, known in (levels or {}).items() if name in self._known}
+        self._known_levels = [(self.names.index(name), known) for name, known in self._levels.items()]
+        self._single = SingleRows(self.features, [check for _, check, _, _ in self._checks], Bad)
 
     def decode(self, rows: Sequence[Any]) -> Decoded:
         """Check all values of all rows."""
         if len(rows) == 1 and type(rows[0]) is dict:
-            flawless = self._one(rows[0])
-            if flawless is not None:
-                ignored, unknown = (0, 0) if rows[0].keys() == self._known else self._extra(rows)
-                return Decoded(flawless, 1, ignored=ignored, unknown=unknown, unseen=self._unseen(flawless))
+            values = self._single.values(rows[0])
+            if values is not None:
+                return self._alone(rows, values)
         shapes = [i for i, row in enumerate(rows) if type(row) is not dict]
         refused = len(shapes)
         wanted = "an object: column → value"
@@ -104,22 +126,22 @@ class Decoder:
         if refused:
             problems.sort(key=lambda item: item[:2])
             listed = [problem for _, _, problem in problems[:MAX_PROBLEMS]]
-            return Decoded({}, len(rows), listed, refused, ignored, unknown)
-        return Decoded(columns, len(rows), ignored=ignored, unknown=unknown, unseen=self._unseen(columns))
+            decoded = Decoded(self.names, len(rows), {}, problems=listed, refused=refused)
+        else:
+            decoded = Decoded(self.names, len(rows), columns)
+            decoded.unseen = self._unseen(columns)
+        decoded.ignored, decoded.unknown = ignored, unknown
+        return decoded
 
-    def _one(self, row: dict[str, Any]) -> dict[str, list[Any]] | None:
-        """The columns of one row without a problem, None where it has one: most requests, at half the price."""
-        columns = {}
-        for name, check, nullable, _ in self._checks:
-            value = row.get(name)
-            if value is not None:
-                value = check(value)
-                if type(value) is Bad:
-                    return None
-            elif not nullable:
-                return None
-            columns[name] = [value]
-        return columns
+    def _alone(self, rows: Sequence[Any], values: list[Any]) -> Decoded:
+        decoded = Decoded(self.names, 1, None, values)
+        if len(rows[0]) > len(values):
+            decoded.ignored, decoded.unknown = self._extra(rows)
+        for place, known in self._known_levels:
+            value = values[place]
+            if value not in known and value is not None:
+                decoded.unseen = {**decoded.unseen, self.names[place]: 1}
+        return decoded
 
     def _problem(self, row: dict[str, Any], i: int, name: str, found: Bad | None, expected: str) -> Problem:
         pointer = f"/rows/{i}/{name.replace('~', '~0').replace('/', '~1')}"

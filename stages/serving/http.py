@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -19,29 +19,31 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 
+_NOSNIFF, _NO_STORE = (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
+_CLOSE = (b"connection", b"close")
 
-@dataclass
+
+@dataclass(slots=True)
 class Response:
     """A complete answer."""
 
     status: int
     body: bytes
     content_type: bytes = JSON
-    headers: Headers = field(default_factory=list)
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
-    async def send(self, send: Send, close: bool, head: bool) -> None:
-        """Send it; `close` ends the connection after it, `head` leaves the body out."""
-        headers: Headers = [
-            (b"content-type", self.content_type),
-            (b"content-length", str(len(self.body)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-            *self.headers,
-        ]
+    async def send(self, send: Send, close: bool, method: str) -> None:
+        """Send it, as the answer to a request with `method`; `close` ends the connection after it."""
+        body = self.body
+        headers: Headers = [(b"content-type", self.content_type), (b"content-length", b"%d" % len(body)), _NOSNIFF]
+        if method != "POST":  # whose answers nobody keeps: RFC 9111, section 3
+            headers.append(_NO_STORE)
+        if self.headers:
+            headers += self.headers
         if close:
-            headers.append((b"connection", b"close"))
+            headers.append(_CLOSE)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else self.body})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -101,13 +103,12 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The request's body.
+async def read_body(declared: bytes | None, receive: Receive, most: int) -> bytes:
+    """The request's body; `declared` is its Content-Length.
 
     Raises:
         Refused: 413 when it is longer than `most` bytes: declared so, or found so while it comes. Disconnected.
     """
-    declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > most:
         raise _too_long(most)
     message = await receive()

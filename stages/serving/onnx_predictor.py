@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +23,14 @@ from stages.data.cells import canonical
 from stages.errors import ArtefactError
 from stages.model.inputs import Inputs
 from stages.records.digest import sha256_file
+from stages.serving.decode import Decoded
 from stages.serving.predictor import Answers, Columns, Predictor, RowsRefused, levels_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _PROVIDER = "CPUExecutionProvider"
+_NAN = float("nan")
 _AGAIN = "train again: mlci train"
 
 #: Rows that the model is asked for at once: one-hot columns of many rows would fill the memory.
@@ -77,6 +81,27 @@ class OnnxPredictor(Predictor):
         """Whether answers have probabilities."""
         return self._classes is not None and self._output != "label"
 
+    def answer(self, decoded: Decoded) -> Answers:
+        """Answer the rows of a request, one that came alone in memory of its own.
+
+        Raises:
+            RowsRefused: as `predict`.
+        """
+        row = decoded.row
+        if row is None or self._inputs.refuses or not self._free.acquire(blocking=False):
+            return self.predict(decoded.columns)
+        try:
+            self._write_row(
+                *[
+                    (_NAN if row[place] is None else row[place]) if maker is None else maker(row[place])
+                    for place, maker in self._makers
+                ]
+            )
+            self._session.run_with_iobinding(self._binding)
+            return self._single(self._out[0].tolist())
+        finally:
+            self._free.release()
+
     def predict(self, columns: Columns) -> Answers:
         """Answer decoded rows.
 
@@ -87,13 +112,6 @@ class OnnxPredictor(Predictor):
         refused = self._inputs.refused(columns)
         if refused:
             raise RowsRefused(refused[:10])
-        if rows == 1 and self._free.acquire(blocking=False):
-            try:
-                self._row[:] = self._inputs.row(columns)
-                self._session.run_with_iobinding(self._binding)
-                return self._single(self._out[0].tolist())
-            finally:
-                self._free.release()
         if not rows:
             return Answers([], None if self._classes is None or self._output == "label" else [])
         return self._many(self._inputs.matrix(columns))
@@ -160,7 +178,9 @@ class OnnxPredictor(Predictor):
         kind = {"tensor(double)": np.float64, "tensor(float)": np.float32, "tensor(int64)": np.int64}[described.type]
         place = np.zeros((1, len(self._inputs.columns)))
         self._out = np.zeros((1, *described.shape[1:]), dtype=kind)
-        self._row = place[0]
+        places = {name: place for place, name in enumerate(self.decoder.names)}
+        self._makers = [(places[name], maker) for name, maker in self._inputs.makers]
+        self._write_row = partial(struct.Struct(f"{place.shape[1]}d").pack_into, place.data.cast("B"), 0)
         self._binding = self._session.io_binding()
         self._binding.bind_input("rows", "cpu", 0, np.float64, place.shape, place.ctypes.data)
         self._binding.bind_output("answer", "cpu", 0, kind, self._out.shape, self._out.ctypes.data)

@@ -77,6 +77,10 @@ class Predictor:
         """Check the rows of a request."""
         return self.decoder.decode(rows)
 
+    def answer(self, decoded: Decoded) -> Answers:
+        """Answer the rows of a request. Raises: RowsRefused: as `predict`."""
+        return self.predict(decoded.columns)
+
     def predict(self, columns: Columns) -> Answers:
         """Answer decoded rows.
 
