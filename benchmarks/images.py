@@ -184,9 +184,15 @@ class Bench:
 
     def forget(self) -> None:
         """Remove the images that this benchmark made; what was there before stays."""
-        for side in SIDES:
-            for image in self._made(side):
+        from docker.errors import APIError
+
+        made = [image for side in SIDES for image in self._made(side)]
+        # The newest first: an image cannot go before those that were built on it.
+        for image in sorted(made, key=lambda image: str(image.attrs["Created"]), reverse=True):
+            try:
                 self.client.images.remove(image.id, force=True)
+            except APIError as error:
+                print(f"{image.short_id} stays: {error.explanation}", file=sys.stderr)
 
     def _made(self, side: str) -> list[Any]:
         """Images of a side that this benchmark made, replaced ones without a name among them, the newest first."""
