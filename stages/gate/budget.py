@@ -45,7 +45,7 @@ def latency_of(folder: Path, p99_ms: float) -> Outcome:
     predictor = Predictor.load(folder)
     requests = [row for body in read_json(folder / "golden.json")["requests"] for row in body["rows"]]
     with threadpool_limits(1):  # as in the service
-        return latency(lambda row: predictor.predict(predictor.decode([row]).columns), requests, p99_ms)
+        return latency(lambda row: predictor.answer(predictor.decode([row])), requests, p99_ms)
 
 
 def _window(ask: Callable[[dict[str, Any]], Any], requests: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -76,7 +76,7 @@ class Embedded:
             values = "1 value does" if decoded.refused == 1 else f"{decoded.refused} values do"
             raise Refused("DAT_REFUSED", f"{values} not meet the contract", decoded.problems, decoded.refused)
         try:
-            return predictor.predict(decoded.columns)
+            return predictor.answer(decoded)
         except RowsRefused as refused:
             raise _no_answer(refused) from None
 
