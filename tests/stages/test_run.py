@@ -71,6 +71,25 @@ def test_a_changed_parameter_runs_what_depends_on_it(repository):
     assert [s["status"] for s in said.data["stages"]] == ["skipped", "done", "skipped", "done"]
 
 
+@pytest.mark.parametrize(("said", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_of_training_sleep_while_they_wait(repository, said, policy):
+    """As libgomp, which reads it when it is loaded, says itself."""
+    repository.change("linear_model.LogisticRegression", "ensemble.HistGradientBoostingClassifier")
+    repository.run("prepare")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-m", "stages", "train"],
+        cwd=repository.folder,
+        env={**environment, **said, "PYTHONPATH": str(Path(stages.__file__).parent.parent), "OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    if "OPENMP DISPLAY ENVIRONMENT" not in done.stderr:
+        pytest.skip("scikit-learn brings another OpenMP than libgomp here")
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+
+
 def test_data_that_only_look_different_go_no_further_than_prepare(repository):
     repository.run("run")
     text = (repository.folder / "data.csv").read_text()
