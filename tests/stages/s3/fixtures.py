@@ -62,8 +62,9 @@ def aws(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pyte
 def s3_client(aws: pytest.MonkeyPatch) -> Any:
     """boto3's own client, for looking at what is there and for tampering with it."""
     import boto3
+    from botocore.config import Config
 
-    return boto3.client("s3")
+    return boto3.client("s3", config=Config(request_checksum_calculation="when_required"))
 
 
 @pytest.fixture
