@@ -149,10 +149,10 @@ def _dumped(pipeline: Any) -> bytes:
 def _audit(data: bytes, trust: Sequence[str]) -> None:
     import skops.io
 
-    _refuse(set(skops.io.get_untrusted_types(data=data)) - TRUSTED - set(trust))
+    _refuse(set(skops.io.get_untrusted_types(data=data)) - TRUSTED - set(trust), trust)
 
 
-def _refuse(types: set[str]) -> None:
+def _refuse(types: set[str], trust: Sequence[str]) -> None:
     if not types:
         return
     local = sorted(t for t in types if "<" in t)
@@ -161,7 +161,7 @@ def _refuse(types: set[str]) -> None:
         raise ArtefactError("MOD_NOT_SKOPS", what, "use a function or class defined at the top of a module")
     names = sorted(types)
     what = f"the model holds types that are not trusted: {', '.join(names)}"
-    todo = f"if you know them, add to ml.yaml under model: trust: [{', '.join(names)}]"
+    todo = f"if you know them, put into ml.yaml under model: trust: [{', '.join([*trust, *names])}]"
     raise ArtefactError("MOD_UNTRUSTED", what, todo)
 
 

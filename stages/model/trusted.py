@@ -61,6 +61,7 @@ _KERNELS = tuple(
 )
 
 _PARTS = (
+    "collections.OrderedDict",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",

@@ -246,6 +246,12 @@ def test_trust_lets_the_users_class_in_and_its_faults_are_told(
     assert "own_columns:failing raised KeyError in fit" in caught.value.what
 
 
+def test_the_list_to_trust_is_whole(bench: Bench, write_module: Callable[[str, str], None]) -> None:
+    with pytest.raises(MlciError) as caught:
+        _train(bench, write_module, "own", trust=["other.Thing"])
+    assert "trust: [other.Thing, own_columns.Own]" in caught.value.todo
+
+
 def test_auto_refuses_text_columns() -> None:
     with pytest.raises(MlciError, match="text columns"):
         preprocess.auto([{"name": "note", "type": "text"}], build("sklearn.svm.SVC", {}, "classification"))
