@@ -201,11 +201,11 @@ class Bucket:
         try:
             yield
         except ClientError as error:
-            raise _answered(place, error) from error
+            raise _answered(place, error, self.endpoint) from error
         except BotoCoreError as error:
-            raise _unanswered(place, error) from error
+            raise _unanswered(place, error, self.endpoint if "_client" in vars(self) else "the server") from error
         except (OSError, HTTPError) as error:  # in the middle of an answer
-            raise _network(place, f"the connection ended ({type(error).__name__})") from error
+            raise _network(place, f"the connection to {self.endpoint} ended ({type(error).__name__})") from error
         except ValueError as error:
             what = f"{place}: the endpoint is no valid address"
             raise Failure("other", what, "correct AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL") from error
@@ -234,7 +234,7 @@ def _now(answer: Any) -> datetime:
     return parsedate_to_datetime(said) if said else datetime.now(UTC)
 
 
-def _answered(place: str, error: Any) -> Failure:
+def _answered(place: str, error: Any, server: str) -> Failure:
     """What the server said no to."""
     said = error.response.get("Error", {})
     code = str(said.get("Code", ""))
@@ -245,14 +245,14 @@ def _answered(place: str, error: Any) -> Failure:
         return _Overtaken("condition", f"{place}: is being changed by somebody else", "run the command again")
     if code in ("NoSuchBucket", "InvalidBucketName"):
         bucket = place.split("/")[2]
-        return Failure("bucket", f"there is no bucket {bucket}", "make it, or correct its name or the endpoint")
+        return Failure("bucket", f"{server} has no bucket {bucket}", "make it, or correct its name or the endpoint")
     if code in _REGION:
         return Failure("bucket", f"{place}: the bucket is in another region", "set AWS_REGION to the bucket's region")
     if code in ("RequestTimeTooSkewed", "RequestExpired"):
-        return Failure("clock", f"{place}: the server's clock and this machine's differ", "set this machine's clock")
+        return Failure("clock", f"{place}: the clock of {server} and this machine's differ", "set this machine's clock")
     if code in _CREDENTIALS:
         todo = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile or role"
-        return Failure("credentials", f"{place}: the server refused the credentials ({code})", todo)
+        return Failure("credentials", f"{place}: {server} refused the credentials ({code})", todo)
     if code in ("NoSuchKey", "404", "NoSuchVersion"):
         return Failure("missing", f"{place}: there is no such object", "correct the address")
     if status == 501 or code == "NotImplemented":
@@ -261,14 +261,12 @@ def _answered(place: str, error: Any) -> Failure:
         todo = "allow s3:ListBucket on the bucket, s3:GetObject and, to deploy, s3:PutObject on its objects"
         return Failure("access", f"{place}: access was refused ({code})", todo)
     if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout", "InternalError"):
-        return _network(place, f"the server answered {status} {code}".rstrip())
+        return _network(place, f"{server} answered {status} {code}".rstrip())
     message = " ".join(str(said.get("Message", "")).split())[:200]
-    return Failure(
-        "other", f"{place}: the server answered {status} {code}: {message}", "see the server's documentation"
-    )
+    return Failure("other", f"{place}: {server} answered {status} {code}: {message}", "see the server's documentation")
 
 
-def _unanswered(place: str, error: Any) -> Failure:
+def _unanswered(place: str, error: Any, server: str) -> Failure:
     """What came to no answer."""
     from botocore import exceptions as known
 
@@ -282,9 +280,9 @@ def _unanswered(place: str, error: Any) -> Failure:
         return Failure("credentials", f"{place}: {found}", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role")
     if isinstance(error, known.SSLError):
         todo = "check the endpoint, and AWS_CA_BUNDLE where a certificate of one's own signs"
-        return Failure("network", f"{place}: no trusted connection", todo)
+        return Failure("network", f"{place}: no trusted connection to {server}", todo)
     if isinstance(error, (known.HTTPClientError, known.ConnectionError, known.IncompleteReadError)):
-        return _network(place, f"no answer ({name})")
+        return _network(place, f"{server} gave no answer ({name})")
     return Failure("other", f"{place}: {name}", "check the AWS_* variables and ~/.aws/config")
 
 
