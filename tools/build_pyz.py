@@ -26,7 +26,7 @@ _SKIPPED = {".pyc", ".pyo"}
 
 def build(root: Path) -> bytes:
     """The zipapp of the sources below `root`."""
-    files = {"__main__.py": (root / "stages" / "bootstrap_main.py").read_bytes()}
+    files = {"__main__.py": (root / "stages" / "bootstrap" / "entry.py").read_bytes()}
     files["requirements.txt"] = (root / "requirements.txt").read_bytes()
     dependencies = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     files["needs.txt"] = "".join(f"{line}\n" for line in sorted(dependencies)).encode()

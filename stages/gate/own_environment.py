@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages import bootstrap_place, bootstrap_venv
-from stages.bootstrap_config import Wanted
 from stages.errors import ArtefactError
 from stages.records.jsonfile import read_json
+from stages.venvs import make, place
+from stages.venvs.wanted import Wanted
 
 
 def python_of(folder: Path) -> Path:
@@ -36,19 +36,19 @@ def python_of(folder: Path) -> Path:
         raise ArtefactError("MOD_VERSION", what, "train it again, or validate with that Python")
     pins = _pins(recorded.get("libraries") or {})
     name = f"model-{hashlib.sha256(f'{here} {pins}'.encode()).hexdigest()[:16]}"
-    place = bootstrap_place.choose(os.environ, [name])
-    venv = place / name
-    with bootstrap_place.exclusive(place / f"{name}.lock"):
-        if not (venv / bootstrap_place.COMPLETE).is_file():
+    cache = place.choose(os.environ, [name])
+    venv = cache / name
+    with place.exclusive(cache / f"{name}.lock"):
+        if not (venv / place.COMPLETE).is_file():
             shutil.rmtree(venv, ignore_errors=True)
-            asked = place / f"{name}.txt"
+            asked = cache / f"{name}.txt"
             asked.write_text(pins, encoding="utf-8")
             try:
-                bootstrap_venv.make(venv, asked, asked, Wanted(None, "own"))
+                make.make(venv, asked, asked, Wanted(None, "own"))
             except BaseException:
                 shutil.rmtree(venv, ignore_errors=True)
                 raise
-            (venv / bootstrap_place.COMPLETE).touch()
+            (venv / place.COMPLETE).touch()
     return venv / "bin" / "python"
 
 

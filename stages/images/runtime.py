@@ -36,7 +36,7 @@ _OUTSIDE = (
         "stages.trials",
         "stages.validate",
     ),
-    *("stages.bootstrap", "stages.records.stage", "stages.export"),
+    *("stages.bootstrap", "stages.venvs", "stages.records.stage", "stages.export"),
 )
 #: Packages whose other files (pages, styles) the service reads.
 _WITH_FILES = "stages/serving/"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stages import bootstrap_place
 from stages.records.atomic import disk_errors
 from stages.store import record
 from stages.store.record import COMPLETE, Record, damaged, mismatch
 from stages.store.version import digest_of_files
+from stages.venvs import place
 
 
 class LocalCopy:
@@ -26,7 +26,7 @@ class LocalCopy:
     @property
     def place(self) -> Path:
         """The folder. Raises: InfraError: DEP_CACHE: there is no place for it."""
-        return bootstrap_place.choose(os.environ, [self._name]) / self._name
+        return place.choose(os.environ, [self._name]) / self._name
 
     def version(self, name: str, digest: str, content: bytes, fetch: Callable[[str], Iterator[bytes]]) -> Path:
         """Folder of a version whose files match the record `content`.

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from stages import bootstrap_config, bootstrap_place, bootstrap_venv
 from stages.config import yamlfile
 from stages.errors import ConfigError, InfraError
+from stages.venvs import make, place, wanted
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = """
@@ -69,8 +69,8 @@ def pyz(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Path:
     """A pyz with the real bootstrap, a small command line, and tinydep 2.0 in its lock."""
     root = tmp_path_factory.mktemp("sources")
     (root / "stages").mkdir()
-    for file in (ROOT / "stages").glob("bootstrap*.py"):
-        shutil.copy(file, root / "stages")
+    for package in ("bootstrap", "venvs"):
+        shutil.copytree(ROOT / "stages" / package, root / "stages" / package, ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("__init__.py", "console.py", "errors.py"):
         shutil.copy(ROOT / "stages" / name, root / "stages")
     (root / "stages" / "cli.py").write_text(CLI)
@@ -180,7 +180,7 @@ def test_a_half_made_environment_is_never_used(pyz, agent, tmp_path) -> None:
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     (half,) = (path.parent for path in (tmp_path / "cache").glob("venv/*/pyvenv.cfg"))
-    assert not (half / bootstrap_place.COMPLETE).exists()
+    assert not (half / place.COMPLETE).exists()
     (half / "left-over").touch()
     assert answer(run(pyz, agent, "check", cwd=tmp_path))["tinydep"] == "2.0"
     assert not (half / "left-over").exists()
@@ -216,16 +216,16 @@ def test_without_a_home_the_workspace_serves(home: str | None, tmp_path: Path, m
     else:
         monkeypatch.setenv("HOME", home)
     environment = {"WORKSPACE_TMP": str(tmp_path / "ws@tmp")}
-    assert bootstrap_place.choose(environment, ["venv/x"]) == tmp_path / "ws@tmp" / "mlci-cache"
+    assert place.choose(environment, ["venv/x"]) == tmp_path / "ws@tmp" / "mlci-cache"
 
 
 def test_a_read_only_home_with_what_is_needed_is_used(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".cache" / "mlci" / "venv" / "x").mkdir(parents=True)
-    (tmp_path / ".cache" / "mlci" / "venv" / "x" / bootstrap_place.COMPLETE).touch()
+    (tmp_path / ".cache" / "mlci" / "venv" / "x" / place.COMPLETE).touch()
     environment = {"XDG_CACHE_HOME": str(tmp_path / "other")}
-    assert bootstrap_place.choose(environment, ["venv/x"]) == tmp_path / ".cache" / "mlci"
-    assert bootstrap_place.choose(environment, ["venv/y"]) == tmp_path / "other" / "mlci"
+    assert place.choose(environment, ["venv/x"]) == tmp_path / ".cache" / "mlci"
+    assert place.choose(environment, ["venv/y"]) == tmp_path / "other" / "mlci"
 
 
 def test_a_cache_that_cannot_be_used_is_named(pyz, agent, tmp_path) -> None:
@@ -316,7 +316,7 @@ def test_without_venv_the_system_package_is_named(tmp_path: Path, monkeypatch) -
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(InfraError) as caught:
-        bootstrap_venv.make(tmp_path / "venv", tmp_path, tmp_path, bootstrap_config.Wanted(None))
+        make.make(tmp_path / "venv", tmp_path, tmp_path, wanted.Wanted(None))
     assert caught.value.code == "DEP_VENV"
     assert "apt-get install python3-venv" in caught.value.todo
 
@@ -331,17 +331,20 @@ def test_virtualenv_serves_where_venv_is_missing(pyz, index, tmp_path: Path, mon
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     lock = pyz.parent / "requirements.txt"
-    bootstrap_venv.make(tmp_path / "venv", lock, lock, bootstrap_config.Wanted(None))
+    make.make(tmp_path / "venv", lock, lock, wanted.Wanted(None))
     assert list((tmp_path / "venv").glob("lib/python*/site-packages/tinydep.py"))
 
 
 def test_uv_makes_and_fills_an_environment(pyz, index, tmp_path: Path, monkeypatch) -> None:
     uv = Path(sys.executable).parent / "uv"
-    monkeypatch.setattr(bootstrap_venv, "_uv", lambda: str(uv))  # this machine's own pip.conf may forbid it
+    monkeypatch.setattr(make, "_uv", lambda: str(uv))  # this machine's own pip.conf may forbid it
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(index))
     lock = pyz.parent / "requirements.txt"
-    bootstrap_venv.make(tmp_path / "venv", lock, lock, bootstrap_config.Wanted(None))
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "pyproject.toml").write_text('[tool.uv]\nconstraint-dependencies = ["tinydep<9"]\n')
+    monkeypatch.chdir(tmp_path / "repository")
+    make.make(tmp_path / "venv", lock, lock, wanted.Wanted(None))
     (installer,) = (tmp_path / "venv").glob("lib/python*/site-packages/tinydep-2.0.dist-info/INSTALLER")
     assert installer.read_text().strip() == "uv"
 
@@ -355,7 +358,7 @@ def test_uv_is_left_out_when_pip_was_told_something(name: str, tmp_path: Path, m
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(name, "x")
-    assert bootstrap_venv._uv() is None
+    assert make._uv() is None
 
 
 def test_an_interpreter_with_everything_is_used_as_it_is(pyz, agent, index, tmp_path) -> None:
@@ -499,13 +502,13 @@ def test_environment_is_read_as_the_real_reader_reads_it(text: str, tmp_path: Pa
     file = tmp_path / "ml.yaml"
     file.write_text(text)
     expected = yamlfile.read(file, "ml.yaml").data.get("environment") or {}
-    assert bootstrap_config.section(text) == {key: value or "" for key, value in expected.items()}
+    assert wanted.section(text) == {key: value or "" for key, value in expected.items()}
 
 
 @pytest.mark.parametrize("text", ["environment: *other\n", "environment:\n  - versions\n", "environment: [a]\n"])
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        bootstrap_config.section(text)
+        wanted.section(text)
     assert caught.value.code == "CFG_ENVIRONMENT"
 
 
@@ -515,7 +518,5 @@ def test_the_command_line_decides_which_file_is_read(tmp_path: Path, monkeypatch
     (folder / "other.yaml").write_text("environment: {requirements: '${DEPS:-deps.txt}'}\n")
     (folder / "deps.txt").write_text("x\n")
     monkeypatch.chdir(tmp_path)
-    found = bootstrap_config.wanted(
-        ["--config=other.yaml", "train", "-C", "models/a", "--set", "environment.versions=own"], {}
-    )
-    assert found == bootstrap_config.Wanted(folder / "deps.txt", "own")
+    found = wanted.wanted(["--config=other.yaml", "train", "-C", "models/a", "--set", "environment.versions=own"], {})
+    assert found == wanted.Wanted(folder / "deps.txt", "own")

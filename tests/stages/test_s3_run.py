@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stages import bootstrap_call
+from stages.bootstrap import call
 from tests.stages.conftest import csv, rows
 from tests.stages.s3.front import Front
 
@@ -119,7 +119,7 @@ def test_what_a_pipeline_is_told_of_the_store(
     deployable: Any, s3_bucket: str, s3_front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(deployable.folder)
-    plan: Callable[[], dict[str, Any]] = lambda: bootstrap_call.plan(["check"])["store"]  # noqa: E731
+    plan: Callable[[], dict[str, Any]] = lambda: call.plan(["check"])["store"]  # noqa: E731
     address = f"s3://{s3_bucket}/ml"
     assert plan() == {"kind": "object store", "path": address, "identity": address, "problem": ""}
     s3_front.answer = lambda *_: (403, "AccessDenied")

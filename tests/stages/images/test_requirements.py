@@ -37,9 +37,12 @@ def test_image_locks_are_parts_of_the_lock(name: str) -> None:
     assert text.count("--hash=sha256:") >= len(requirements.pinned(text)) > 5
 
 
-def test_tooling_lists_the_lock() -> None:
+def test_tooling_lists_the_lock_and_the_client_of_a_bucket() -> None:
     locked = re.findall(r"^([a-z0-9][a-z0-9.-]*)==", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE)
-    assert (OURS / "tooling.txt").read_text().split() == locked
+    tooling = (OURS / "tooling.txt").read_text().split()
+    assert tooling == sorted(set(tooling))
+    assert set(tooling) - set(locked) == {"boto3", "botocore", "jmespath", "s3transfer"}
+    assert set(locked) <= set(tooling)
 
 
 def test_onnx_needs_neither_scikit_learn_nor_pandas(tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ def _published(folder: Path, start: Path) -> dict[str, Any]:
     card = folder / "MODEL_CARD.md"
     page = folder.parent / "card"
     if card.is_file():
-        from stages import bootstrap_card
+        from stages.bootstrap import card as page_of
 
-        bootstrap_card.write(card, page)
+        page_of.write(card, page)
     return {
         "folder": shown,
         "card": os.path.relpath(page, start) if card.is_file() else None,

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages.bootstrap_config import Wanted, effective
 from stages.errors import ConfigError, InfraError
+from stages.venvs.wanted import Wanted, effective
 
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)\s*(;)?", re.MULTILINE)
 _NAME = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?$")
@@ -153,7 +153,8 @@ def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted)
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
         # Debian 12's pip otherwise builds what comes as source in its old way, and warns of it.
         command += ["--use-pep517", "--prefer-binary", *arguments]
-    done = _run(command)
+    # A repository's own settings for uv are for its requirements; with the hashes of the lock uv refuses constraints.
+    done = _run(command, python.parent if wanted.requirements is None else None)
     if done.returncode == 0:
         return
     _raise_outside(done.stdout, python)
@@ -175,8 +176,8 @@ def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted)
     )
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run with one output, secrets in addresses removed."""
+def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run in `folder`, or here, with one output, secrets in addresses removed."""
     environment = {
         k: v for k, v in os.environ.items() if k not in ("PIP_TARGET", "PIP_PREFIX", "PYTHONHOME", "PYTHONPATH")
     }
@@ -184,7 +185,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, encoding="utf-8", errors="replace", check=False,
+            text=True, encoding="utf-8", errors="replace", check=False, cwd=folder,
         )  # fmt: skip
     except OSError as error:
         raise InfraError(
@@ -196,7 +197,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def _raise_outside(output: str, place: Path) -> None:
     """Raise for what has nothing to do with the packages: a full disk, no network."""
-    from stages.bootstrap_place import full
+    from stages.venvs.place import full
 
     said = re.search(r"No space left on device|os error 28|Errno 28|Disk quota exceeded", output)
     # ensurepip keeps to itself why it failed.

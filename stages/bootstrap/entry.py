@@ -17,6 +17,6 @@ if __name__ == "__main__":
         sys.stderr.write("  -> install one of them, or name it: MLCI_PYTHON, in Jenkins the argument python\n")
         sys.exit(5)
 
-    from stages.bootstrap import main
+    from stages.bootstrap.start import main
 
     sys.exit(main())

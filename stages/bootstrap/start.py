@@ -22,10 +22,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages import bootstrap_place as place_
-from stages import bootstrap_venv as venv_
-from stages.bootstrap_config import Wanted, effective, wanted
 from stages.errors import InfraError, MlciError
+from stages.venvs import make as venv_
+from stages.venvs import place as place_
+from stages.venvs.wanted import Wanted, effective, wanted
 
 #: mlci.pyz is not the one that the library holds; the Jenkins step writes it again.
 DAMAGED = 75
@@ -161,7 +161,7 @@ def _words() -> list[str]:
 
 def _command() -> int:
     if "MLCI_CALL" in os.environ:
-        from stages.bootstrap_call import call
+        from stages.bootstrap.call import call
 
         return call()
     from stages.cli import main as cli
