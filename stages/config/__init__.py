@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
         return True
 
     data = substitute(document, environment, of_an_environment)
+    _postpone_empty_keys(document, data, of_an_environment)
     if isinstance(data, dict):
         data.setdefault("store", environment.get("MLCI_STORE") or DEFAULT_STORE)
     config, errors = problems.build(Config, document, data)
@@ -90,3 +91,18 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
     if config is None or errors:
         raise ConfigError.group(sorted({e.what: e for e in errors}.values(), key=lambda e: problems.line_of(e.what)))
     return Loaded(config, document, for_keys(document.data, typed), path, unset)
+
+
+def _postpone_empty_keys(document: Document, data: Any, later: Callable[[KeyPath, str, ConfigError], bool]) -> None:
+    """An `api_key` that an empty variable gave counts as one that is not set: a service must not be open by mistake."""
+    environments = data.get("deploy") if isinstance(data, dict) else None
+    for name, settings in environments.items() if isinstance(environments, dict) else ():
+        raw = document.data["deploy"][name]
+        if isinstance(settings, dict) and isinstance(settings.get("api_key"), str) and not settings["api_key"]:
+            written, path = raw["api_key"], ("deploy", name, "api_key")
+            variable = written.removeprefix("${").removesuffix("}").partition(":-")[0]
+            if "${" in written:
+                what = f"{document.where(path)}: environment variable {variable} is empty"
+                todo = f"set {variable} to the key; without one the service would be open to all"
+                later(path, variable, ConfigError("CFG_ENV_UNSET", what, todo))
+                settings["api_key"] = str(written)

@@ -307,6 +307,17 @@ class Target(Section):
     registry: Registry | None = None
     api_key: str | None = None
 
+    @field_validator("api_key")
+    @classmethod
+    def _fits_into_a_header(cls, value: str | None) -> str | None:
+        """Neither says the value: it is a secret."""
+        if value is not None and not value:
+            raise problem("the key is empty: the service would be open to all", "give one, or leave api_key out")
+        if value is not None and "${" not in value and any(not "!" <= letter <= "~" for letter in value):
+            what = "the key holds a space or a character that is not ASCII, which no HTTP header carries"
+            raise problem(what, "use letters, digits and punctuation of ASCII")
+        return value
+
     @model_validator(mode="after")
     def _keys_fit_the_target(self) -> Target:
         for key in sorted(self.model_fields_set - {"target"}):

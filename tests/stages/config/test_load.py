@@ -189,6 +189,34 @@ def test_an_unset_variable_of_an_environment_is_an_error_of_that_environment_alo
     load(tmp_path, VALID, DEPLOY, REGISTRY="r", REG_USER="u", REG_PASSWORD="p").whole("production")
 
 
+def test_an_api_key_that_is_empty_is_refused_where_somebody_goes_there(tmp_path):
+    given = {"REGISTRY": "r", "REG_USER": "u"}
+    loaded = load(tmp_path, VALID, DEPLOY, REG_PASSWORD="", **given)
+    loaded.whole("local")
+    with pytest.raises(ConfigError, match="variable REG_PASSWORD is empty"):
+        loaded.whole("production")
+    loaded = load(tmp_path, VALID, DEPLOY.replace(":-none", ":-"), REG_PASSWORD="p", **given)
+    with pytest.raises(ConfigError, match="variable LOCAL_KEY is empty"):
+        loaded.whole("local")
+    said = problems(tmp_path, VALID, DEPLOY, sets=["deploy.local.api_key="], REG_PASSWORD="p", **given)
+    assert said[0][0] == "CFG_VALUE"
+    assert "the key is empty" in said[0][1]
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "line\n"])
+def test_an_api_key_that_no_header_carries_is_refused_and_not_shown(tmp_path, key):
+    said = problems(tmp_path, VALID, DEPLOY, REGISTRY="r", REG_USER="u", REG_PASSWORD="p", LOCAL_KEY=key)
+    assert "no HTTP header carries" in said[0][1]
+    assert key not in str(said)
+
+
+def test_a_key_of_truth_or_text_takes_both_from_the_command_line(tmp_path):
+    more = "deploy: {one: {target: container, port: 8000}}\n"
+    for text, value in (("false", False), ("true", True), ("haproxy:3", "haproxy:3")):
+        loaded = load(tmp_path, VALID, more, sets=[f"deploy.one.gateway={text}"])
+        assert loaded.config.deploy["one"].gateway == value
+
+
 def test_an_unset_variable_elsewhere_is_an_error_at_once(tmp_path):
     assert problems(tmp_path, VALID.replace("data.csv", "${SOURCE}"), DEPLOY)[0][0] == "CFG_ENV_UNSET"
     found = problems(tmp_path, VALID, DEPLOY.replace("8001", "${PORT}"))
