@@ -11,6 +11,8 @@ if __name__ == "__main__":
 
     sys.exit(main(["deploy", *sys.argv[1:]]))
 
+import logging
+
 from stages.errors import ArtefactError, MlciError, UsageError
 from stages.project import Project
 from stages.records.lock import exclusive
@@ -22,6 +24,8 @@ from stages.targets.base import Target
 from stages.targets.environment import Environment
 from stages.targets.promotion import go_live, next_move
 from stages.targets.report import Attempt
+
+log = logging.getLogger("mlci")
 
 
 def deploy(project: Project, env: str | None = None, override_gate: str | None = None, by: str | None = None) -> Result:
@@ -50,8 +54,10 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
             target = environment.target()
             current = environment.alias()
             target.repair(None if current is None else current.digest)
-            if not _why(environment, target, approved.digest):
+            reasons = _why(environment, target, approved.digest)
+            if not reasons:
                 return attempt.unchanged(target)
+            log.info("%s", reasons[0])
             digest = environment.store.put(environment.model, files_of(project))
         why, override = _reasons(approved, override_gate)
         move = next_move(environment, DEPLOY, digest, by, why, override)
@@ -81,7 +87,8 @@ def _why(environment: Environment, target: Target, digest: str) -> list[str]:
         return [error.what]  # the store's copy is damaged; putting it there again mends it
     if not answers:
         return [f"{environment.name} does not give the golden answers of {digest[:12]} now"]
-    return []
+    changed = target.changed()
+    return [f"{environment.name} serves with other settings: {', '.join(changed)}"] if changed else []
 
 
 def _reasons(approved: Approval, override: str | None) -> tuple[str, str | None]:

@@ -42,7 +42,7 @@ def rollback(project: Project, env: str | None = None, to: str | None = None, by
         current = environment.alias()
         target.repair(None if current is None else current.digest)
         version = environment.version(wanted)
-        if current is not None and current.digest == wanted and target.answers(version):
+        if current is not None and current.digest == wanted and target.answers(version) and not target.changed():
             return attempt.unchanged(target)
         why = "rollback" if to is None else f"rollback to {to}"
         go_live(environment, target, version, next_move(environment, ROLLBACK, version.digest, by, why))

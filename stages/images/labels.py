@@ -23,6 +23,8 @@ IDENTITY = "mlci.identity"
 ROLE = "mlci.role"
 #: Digest of the settings that a container was made with.
 SETTINGS = "mlci.settings"
+#: The keys of `deploy` that an environment's model was deployed with, as JSON; secrets are not among them.
+DEPLOYED = "mlci.deployed"
 
 _OCI = "org.opencontainers.image"
 

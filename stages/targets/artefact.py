@@ -126,6 +126,10 @@ class FileTarget(ABC):
         path = self.folder / state["file"]
         return path.is_file() and sha256_file(path).sha256 == str(state["sha256"])
 
+    def changed(self) -> list[str]:
+        """A file has no settings."""
+        return []
+
     def repair(self, promoted: str | None) -> None:
         """Undo a switch that was killed before the alias moved; finish one that was killed after."""
         shutil.rmtree(self.folder / _CANDIDATE, ignore_errors=True)

@@ -78,6 +78,10 @@ class Target(Protocol):
     def answers(self, version: Version) -> bool:
         """Whether this version, and nothing else, serves the environment and gives the golden answers now."""
 
+    def changed(self) -> list[str]:
+        """The settings with which what serves now was not started, by their names in `deploy` or in the environment.
+        Nothing where that is not known."""
+
     def repair(self, promoted: str | None) -> None:
         """End what a killed deployment left beside the `promoted` version, if that one serves."""
 

@@ -18,7 +18,7 @@ from stages.images.registry import Credentials
 from stages.targets import containers, gateway, proof, trial
 from stages.targets.base import Serving, Version
 from stages.targets.containers import MODEL, TRIAL, Inside, Running, Setting
-from stages.targets.gateway import Gateway
+from stages.targets.gateway import Gateway, Replaced
 from stages.targets.process import ready_seconds
 from stages.targets.watching import Counts, complaints
 
@@ -58,6 +58,7 @@ class ContainerTarget:
         self._candidate: Running | None = None
         self._before: list[Container] = []
         self._withdrawn = False
+        self._gateway: Replaced | None = None
         self._usual: Counts | None = None
 
     # ---- the five verbs --------------------------------------------------------------------------------------------
@@ -115,6 +116,8 @@ class ContainerTarget:
             time.sleep(min(_LOOK_SECONDS, max(0.0, end - time.monotonic())))
         containers.end_all(self._before)
         self._before = []
+        if self._gateway is not None:
+            self._gateway.settle()
         return []
 
     def restore(self) -> str | None:
@@ -123,6 +126,9 @@ class ContainerTarget:
             containers.remove([self._trial.container])
             self._trial.release()
             self._trial = None
+        if self._gateway is not None:
+            self._gateway.undo()
+            self._gateway = None
         candidate, self._candidate = self._candidate, None
         if candidate is not None and self.published.gateway is None:
             containers.remove([candidate.container])
@@ -144,8 +150,8 @@ class ContainerTarget:
 
     def answers(self, version: Version) -> bool:
         """See `base.Target`. Asked through the gateway, from inside."""
-        found = [c for c in self.setting.found(self._client) if c.labels.get("mlci.role") in (MODEL, TRIAL)]
-        if len(found) != 1 or not containers.runs(found[0]) or containers.version_of(found[0]) != version.digest:
+        found = [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
+        if len(found) != 1 or containers.version_of(found[0]) != version.digest:
             return False
         asked = Inside(found[0])
         if self.published.gateway is not None:
@@ -159,6 +165,11 @@ class ContainerTarget:
             return asked.get("/readyz").status == 200 and not golden_differences(asked, version)
         except OSError:
             return False
+
+    def changed(self) -> list[str]:
+        """See `base.Target`."""
+        found = [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
+        return self.setting.changed(found[-1].labels, found[-1].attrs["Config"].get("Env") or []) if found else []
 
     def repair(self, promoted: str | None) -> None:
         """See `base.Target`."""
@@ -225,11 +236,13 @@ class ContainerTarget:
 
     def _switch_behind(self, behind: Gateway, promote: Callable[[], None]) -> None:
         candidate = self._started()
-        behind.ensure(self._client)
+        self._gateway = behind.ensure(self._client)
         self._usual = self._counted()
         log.info("%s goes over to %s", self.setting.env, candidate.version[:12])
         gateway.attach(self._client, self.setting, candidate.container)
         self._await_found(candidate.container, candidate.version)
+        if any(containers.version_of(container) == candidate.version for container in self._before):
+            self._await_share(candidate.container)
         promote()
         candidate.keep()
         self._withdrawn = True
@@ -279,6 +292,28 @@ class ContainerTarget:
             raise InfraError(
                 "DEP_GATEWAY",
                 f"the gateway did not find the service within {_FOUND_SECONDS:g} s: {got}",
+                f"see: docker logs {self.setting.own_prefix}-gateway; what served before still does",
+            )
+
+    def _await_share(self, container: Container) -> None:
+        """What served before is of the same version: wait until a request through the gateway has reached this one."""
+        behind, own = Inside(container, gateway.ALIAS), Inside(container)
+
+        def asked() -> float:
+            lines = own.text("/metrics").splitlines()
+            return sum(float(n.split()[-1]) for n in lines if n.startswith('mlci_requests_total{path="/model"'))
+
+        def reached() -> bool:
+            try:
+                before = asked()
+                return behind.get("/model").status > 0 and asked() > before
+            except OSError:
+                return False
+
+        if not containers.until(_FOUND_SECONDS, reached):
+            raise InfraError(
+                "DEP_GATEWAY",
+                f"the gateway asked the new service nothing within {_FOUND_SECONDS:g} s",
                 f"see: docker logs {self.setting.own_prefix}-gateway; what served before still does",
             )
 

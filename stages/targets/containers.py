@@ -21,6 +21,7 @@ from stages.errors import InfraError
 from stages.images import dockerfile, labels, probe
 from stages.images.engine import engine_errors, one_line
 from stages.targets.client import Client
+from stages.targets.services import LIMITS
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -36,6 +37,7 @@ TRIAL, MODEL = "trial", "model"
 END_SECONDS = 40
 #: How often a request is sent again that nobody answered.
 _TRANSPORT_TRIES = 3
+_KEY = "MLCI_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Setting:
     """What the containers of one environment have in common.
 
     `identity`: see `labels.IDENTITY`. `environment`: variables of the service; secrets among them reach no label.
+    `deployed`: the keys of `deploy` without secrets, for `changed`.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Setting:
     identity: str
     resources: Resources | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    deployed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -64,6 +68,25 @@ class Setting:
     def labels(self, role: str, **more: str) -> dict[str, str]:
         """Labels by which these containers are found again."""
         return {labels.NAME: self.name, labels.IDENTITY: self.identity, labels.ROLE: role, **more}
+
+    def of_model(self, version: str) -> dict[str, str]:
+        """Labels that say which model is served, and with which settings."""
+        return {labels.VERSION: version, labels.DEPLOYED: json.dumps(self.deployed, sort_keys=True)}
+
+    def changed(self, told: Mapping[str, str], environment: Sequence[str]) -> list[str]:
+        """Names of the settings that differ from those in the labels and variables (NAME=value) of what serves now.
+
+        The variables of an image and secrets are not looked at, but for the API key.
+        """
+        try:
+            before: dict[str, Any] = json.loads(told[labels.DEPLOYED])
+        except (KeyError, ValueError):
+            return []  # of an mlci that did not say so
+        names = [name for name, value in self.deployed.items() if before.get(name, value) != value]
+        given = limits_of(dict(entry.split("=", 1) for entry in environment if "=" in entry))
+        wanted = limits_of(self.environment)
+        names += sorted(n for n in given.keys() | wanted.keys() if given.get(n) != wanted.get(n))
+        return ["api_key" if name == _KEY else name for name in names]
 
     def found(self, client: DockerClient, role: str | None = None) -> list[Container]:
         """This environment's containers, running or not, the oldest first. Nothing else is ever touched."""
@@ -199,7 +222,7 @@ def start(
             image,
             ["--version", version, "--lifeline", "0"],
             name=f"{setting.own_prefix}-{version[:12]}-{secrets.token_hex(3)}",
-            labels=setting.labels(role, **{labels.VERSION: version}),
+            labels=setting.labels(role, **setting.of_model(version)),
             environment=dict(setting.environment),
             network=network,
             ports=dict(ports or {}),
@@ -229,8 +252,13 @@ def variables(api_key: str | None) -> dict[str, str]:
 
     The key is seen by who may inspect containers, and is in no image and no label.
     """
-    passed = {n: v for n, v in os.environ.items() if n.startswith("MLCI_SERVE_") or n == "MLCI_ACCESS_LOG"}
-    return passed if api_key is None else {**passed, "MLCI_API_KEY": api_key}
+    passed = limits_of(os.environ)
+    return passed if api_key is None else {**passed, _KEY: api_key}
+
+
+def limits_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """What sets a service: its limits, its access log, its key."""
+    return {name: value for name, value in environment.items() if name.startswith(LIMITS) or name == _KEY}
 
 
 def version_of(container: Container) -> str:
@@ -315,6 +343,13 @@ def published(container: Container, host: str, port: int) -> bool:
     """Whether it is published there."""
     bindings = container.attrs["HostConfig"].get("PortBindings") or {}
     return any(b == {"HostIp": host, "HostPort": str(port)} for bound in bindings.values() for b in bound or ())
+
+
+def port_of(container: Container) -> int | None:
+    """The port of the engine's machine on which it is published."""
+    bindings = container.attrs["HostConfig"].get("PortBindings") or {}
+    ports = [int(b["HostPort"]) for bound in bindings.values() for b in bound or () if b.get("HostPort")]
+    return ports[0] if ports else None
 
 
 def end(container: Container, seconds: int = END_SECONDS) -> int | None:

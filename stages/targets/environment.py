@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stages.config.schema import TARGET_KEYS
 from stages.config.schema import Target as Settings
 from stages.errors import ArtefactError, InfraError, UsageError
 from stages.project import Project
@@ -111,7 +112,13 @@ class Environment:
     def _setting(self, api_key: str | None = None) -> Setting:
         from stages.targets.containers import Setting, variables
 
-        return Setting(self.model, self.name, self._identity, self.settings.resources, variables(api_key))
+        resources = self.settings.resources
+        return Setting(self.model, self.name, self._identity, resources, variables(api_key), self._deployed())
+
+    def _deployed(self) -> dict[str, Any]:
+        """The keys that decide how a model is served, without secrets."""
+        told = set(TARGET_KEYS[self.settings.target]) - {"watch_seconds", "registry", "api_key"}
+        return {key: value for key, value in self.settings.model_dump(mode="json").items() if key in told}
 
     def _image(self) -> tuple[str, str, dict[str, str] | None]:
         """Repository and base of the image, and the credentials of its registry."""

@@ -97,22 +97,39 @@ class Gateway:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
         return f"http://{host}:{self.port}"
 
-    def ensure(self, client: DockerClient) -> Container:
-        """Make it run as configured. One with other settings is replaced, which its callers notice.
+    def ensure(self, client: DockerClient) -> Replaced:
+        """Make it run as configured. One with other settings stays aside until `settle`; on the same port it has to
+        stop first, which callers notice.
 
         Raises:
-            InfraError: DEP_GATEWAY: there is no such image, or it does not run; DEP_PORT_IN_USE.
+            InfraError: DEP_GATEWAY: there is no such image, or it does not run; DEP_PORT_IN_USE. The one before runs
+            on.
         """
         wanted = self._settings(client)
         found = self.setting.found(client, GATEWAY)
-        same = [c for c in found if c.labels.get(labels.SETTINGS) == wanted]
-        if same and containers.runs(same[0]):
-            containers.remove([c for c in found if c.id != same[0].id])
-            return same[0]
-        if found:
-            log.warning("replacing the gateway of %s: requests fail for a moment", self.setting.env)
-            containers.remove(found)
-        return self._start(client, wanted)
+        same = [c for c in found if c.labels.get(labels.SETTINGS) == wanted and containers.runs(c)]
+        if same:
+            return Replaced(same[0], False, [c for c in found if c.id != same[0].id], self._name)
+        live = [c for c in found if containers.runs(c)]
+        containers.remove([c for c in found if c not in live])
+        for number, container in enumerate(live):
+            with engine_errors(f"putting {container.name} aside"):
+                container.rename(f"{self._name}-before-{container.short_id[:6]}-{number}")
+        replaced = Replaced(None, True, live, self._name)
+        try:
+            if any(containers.port_of(container) == self.port for container in live):
+                log.warning("replacing the gateway of %s: requests fail for a moment", self.setting.env)
+                for container in live:
+                    containers.halt(container, 1)
+            replaced.now = self._start(client, wanted)
+        except BaseException:
+            replaced.undo()
+            raise
+        return replaced
+
+    @property
+    def _name(self) -> str:
+        return f"{self.setting.own_prefix}-gateway"
 
     def runs(self, client: DockerClient) -> bool:
         """Whether a gateway runs, published where it should be."""
@@ -128,7 +145,7 @@ class Gateway:
                 self.image,
                 ["-W", "-db", "-f", f"/{_CONFIGURATION}"],
                 entrypoint=["haproxy"],
-                name=f"{self.setting.own_prefix}-gateway",
+                name=self._name,
                 labels=self.setting.labels(GATEWAY, **{labels.SETTINGS: wanted}),
                 ports={f"{PORT}/tcp": (self.host, self.port)},
                 user=_USER,
@@ -182,6 +199,33 @@ class Gateway:
             image = client.images.get(self.image)
         text = f"{image.id} {self.host} {self.port} {CONFIGURATION}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Replaced:
+    """A gateway that runs, `now`, whether it was made for this, and those that it replaces."""
+
+    now: Container | None
+    made: bool
+    before: list[Container]
+    name: str
+
+    def settle(self) -> None:
+        """Remove what was replaced."""
+        containers.remove(self.before)
+        self.before = []
+
+    def undo(self) -> None:
+        """Let what was replaced run again, and remove what was made."""
+        if self.now is not None and self.made:
+            containers.remove([self.now])
+        for container in self.before:
+            with engine_errors(f"bringing back {container.name}"):
+                container.reload()
+                if container.name != self.name:
+                    container.rename(self.name)
+                container.start()
+        self.before = []
 
 
 def network(client: DockerClient, setting: Setting) -> Network:

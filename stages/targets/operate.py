@@ -15,6 +15,7 @@ from stages.records.stage import outputs_of
 from stages.serving.predictor import Predictor
 from stages.store.base import find
 from stages.store.version import CODE
+from stages.targets.base import Target
 from stages.targets.environment import Environment, store_of
 
 
@@ -100,7 +101,10 @@ def _status(environment: Environment) -> dict[str, Any]:
             answers = target.answers(environment.version(alias.digest))
         except ArtefactError as error:
             return _entry(environment, error.what)
-    return _entry(environment, _note(environment, [s.version for s in serving], answers), answers)
+    note = _note(environment, [s.version for s in serving], answers)
+    if answers and note is None:
+        note = _with_other_settings(environment, target)
+    return _entry(environment, note, answers)
 
 
 def _note(environment: Environment, versions: list[str], answers: bool) -> str | None:
@@ -120,6 +124,12 @@ def _note(environment: Environment, versions: list[str], answers: bool) -> str |
     if len(versions) > 1:
         return f"an interrupted deployment left {len(versions) - 1} more running; run: {again}"
     return None if answers else f"it runs, but does not answer as recorded; run: {back}"
+
+
+def _with_other_settings(environment: Environment, target: Target) -> str | None:
+    changed = target.changed()
+    again = f"mlci deploy --env {environment.name}"
+    return f"it serves with other settings: {', '.join(changed)}; run: {again}" if changed else None
 
 
 def _entry(environment: Environment, note: str | None, answers: bool = False, looked: bool = True) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.errors import InfraError
 from stages.records.jsonfile import read_json
 from stages.targets import proof, services
 from stages.targets.base import Serving, Version
@@ -83,7 +85,13 @@ class ProcessTarget:
 
     def prove(self) -> None:
         """See `base.Target`."""
-        proof.prove(self._private(), self._asked().golden)
+        try:
+            proof.prove(self._private(), self._asked().golden)
+        except InfraError as error:
+            if error.code != "DEP_PROOF_LOST":
+                raise
+            what = f"{error.what}; the end of its log: {self._started().last_lines()}"
+            raise InfraError(error.code, what, f"see {self.place.log}; what served before still does") from error
 
     def switch(self, promote: Callable[[], None]) -> None:
         """The candidate listens beside what served before and gets all new connections; once promoted, the other is
@@ -139,6 +147,23 @@ class ProcessTarget:
             return client.get("/readyz").status == 200 and not proof.differences(client, version.golden)
         except OSError:
             return False
+
+    def changed(self) -> list[str]:
+        """See `base.Target`. Whether a key is asked for shows when one asks without."""
+        found = services.running(self.place.identity)
+        if not found:
+            return []
+        process, changed = found[-1], []
+        if process.host not in (None, self.place.host):
+            changed.append("host")
+        limits, wanted = process.limits(), services.limits_of(os.environ)
+        if limits is not None:
+            changed += sorted(name for name in limits.keys() | wanted.keys() if limits.get(name) != wanted.get(name))
+        if self.place.api_key is not None:
+            with contextlib.suppress(OSError):
+                if Client(self.place.host, self.place.port).get("/model").status != 401:
+                    changed.append("api_key")
+        return changed
 
     def repair(self, promoted: str | None) -> None:
         """See `base.Target`."""

@@ -34,6 +34,8 @@ log = logging.getLogger("mlci")
 
 #: Between two looks at a service under watch, in seconds.
 _LOOK_SECONDS = 1.0
+#: Until Swarm has begun an update that changes tasks, in seconds; tasks of the same model do not show that it did.
+_BEGIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class ServiceTarget:
             if self._before is None:
                 swarm.remove(self._client, self.setting)
                 found = None
-            elif swarm.version_of_spec(self._before) != self._asked().digest:
+            elif found.attrs["Spec"] != self._before:  # else Swarm went back itself
                 swarm.update(self._client, found, self._before, self._credentials)
                 found = self._service()
                 self._await_quiet()
@@ -176,6 +178,16 @@ class ServiceTarget:
             return all(not golden_differences(Inside(c), version) for c in self._local(found, version.digest))
         except OSError:
             return False
+
+    def changed(self) -> list[str]:
+        """See `base.Target`. What is kept as the key is not shown again; its fingerprint is compared."""
+        found = self._service()
+        if found is None:
+            return []
+        container = found.attrs["Spec"]["TaskTemplate"]["ContainerSpec"]
+        changed = self.setting.changed(found.attrs["Spec"].get("Labels") or {}, container.get("Env") or [])
+        secrets = [str(secret["SecretID"]) for secret in container.get("Secrets") or []]
+        return [*changed, *([] if swarm.keeps(self._client, secrets, self._key) else ["api_key"])]
 
     def repair(self, promoted: str | None) -> None:
         """See `base.Target`. An update that a killed deployment began goes on by itself; the next one replaces it."""
@@ -245,6 +257,8 @@ class ServiceTarget:
         """
         version = self._asked().digest
         until = time.monotonic() + ready_seconds() * max(1, self.rollout.replicas)
+        same = self._before is not None and swarm.version_of_spec(self._before) == version
+        begun = time.monotonic() + (_BEGIN_SECONDS if same else 0)
         while True:
             found = self._service()
             if found is None:
@@ -258,7 +272,8 @@ class ServiceTarget:
                     "what served before still does; correct what that says",
                 )
             enough = len(swarm.running(found, version)) >= self.rollout.replicas
-            if enough and swarm.version_of(found) == version and state in ("", "completed"):
+            gone_over = state == "completed" or (not state and time.monotonic() > begun)
+            if enough and swarm.version_of(found) == version and gone_over:
                 return
             if time.monotonic() > until:
                 raise InfraError(

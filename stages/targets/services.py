@@ -28,14 +28,15 @@ from stages.records.digest import sha256_json
 _GLANCE = 0.02
 #: A log beyond this size is put aside when a service starts.
 _LOG_BYTES = 10 * 2**20
+#: What the variables begin with by which a service itself is set: its limits, its access log.
+LIMITS = ("MLCI_SERVE_", "MLCI_ACCESS_LOG")
 #: What a service inherits of the environment. Build credentials stay out of a process that outlives the build; the
-# last four are how
-#: Jenkins finds what a build has left running.
+#: last four are how Jenkins finds what a build has left running.
 _INHERITED = (
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TZDIR", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
     *("BUILD_ID", "JENKINS_NODE_COOKIE", "JENKINS_SERVER_COOKIE", "HUDSON_COOKIE"),
 )
-_INHERITED_PREFIXES = ("MLCI_SERVE_", "OMP_", "OPENBLAS_", "MKL_", "PYTHONHASHSEED", "PYTHONWARNINGS", "COVERAGE_")
+_INHERITED_PREFIXES = (*LIMITS, "OMP_", "OPENBLAS_", "MKL_", "PYTHONHASHSEED", "PYTHONWARNINGS", "COVERAGE_")
 
 # A Popen object that goes away while its process runs warns; a service is meant to outlive whoever started it.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -49,6 +50,7 @@ class Process:
     started: int
     version: str
     state_file: Path
+    host: str | None = None
 
     def alive(self) -> bool:
         """Whether it still runs; one that ended and was not collected yet does not."""
@@ -66,6 +68,14 @@ class Process:
             return state if state["pid"] == self.pid else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def limits(self) -> dict[str, str] | None:
+        """The variables of `LIMITS` that it was started with; None when it ended, or is somebody else's."""
+        try:
+            found = Path(f"/proc/{self.pid}/environ").read_bytes().decode(errors="surrogateescape").split("\0")
+        except OSError:
+            return None
+        return limits_of(dict(entry.split("=", 1) for entry in found if "=" in entry))
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
@@ -114,8 +124,13 @@ def running(wanted: str) -> list[Process]:
         started = _start_time(pid)
         if started is not None:
             version, state = _after(words, "--version") or "", _after(words, "--state") or os.devnull
-            found.append(Process(pid, started, version, Path(state)))
+            found.append(Process(pid, started, version, Path(state), _after(words, "--host")))
     return sorted(found, key=lambda process: (process.started, process.pid))
+
+
+def limits_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a service takes of an environment besides what every program needs."""
+    return {name: value for name, value in environment.items() if name.startswith(LIMITS)}
 
 
 def _after(words: list[str], option: str) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stages.config.schema import Resources
@@ -24,6 +25,8 @@ SERVICE, NETWORK, SECRET = "service", "network", "secret"
 #: Container label with the id of the image: a tag may be built again, and Swarm compares names alone.
 _IMAGE = "mlci.image"
 _KEY_FILE = "mlci-api-key"
+#: Label of a secret by which a changed key is noticed.
+_FINGERPRINT = "mlci.fingerprint"
 _SECOND = 1_000_000_000
 #: How long a new task is looked at before the next one is replaced, in s.
 _MONITOR = 4
@@ -90,7 +93,7 @@ def spec(
     change = {"Parallelism": 1, "Order": "start-first", "Monitor": _MONITOR * _SECOND, "MaxFailureRatio": 0}
     return {
         "Name": setting.prefix,
-        "Labels": setting.labels(SERVICE, **{labels.VERSION: version}),
+        "Labels": setting.labels(SERVICE, **setting.of_model(version)),
         "TaskTemplate": {
             "ContainerSpec": container,
             "Resources": {"Limits": limits},
@@ -191,9 +194,26 @@ def keep_secret(client: DockerClient, setting: Setting, value: str) -> dict[str,
     """Keep the API key where tasks read it from a file, and no inspection shows it. Returns the reference to it."""
     name = f"{setting.prefix}-key-{secrets.token_hex(4)}"
     with engine_errors("keeping the API key"):
-        made = client.secrets.create(name=name, data=value.encode(), labels=setting.labels(SECRET))
+        told = setting.labels(SECRET, **{_FINGERPRINT: _fingerprint(value, secrets.token_hex(8))})
+        made = client.secrets.create(name=name, data=value.encode(), labels=told)
     file = {"Name": _KEY_FILE, "UID": "0", "GID": "0", "Mode": 0o440}
     return {"SecretID": made.id, "SecretName": name, "File": file}
+
+
+def keeps(client: DockerClient, used: Sequence[str], value: str | None) -> bool:
+    """Whether a service that uses the secrets with these ids asks for this API key, for none if it is None."""
+    if value is None or not used:
+        return value is None and not used
+    with engine_errors("looking at the API key"):
+        found = [secret for secret in client.secrets.list() if secret.id in used]
+    marks = [(secret.attrs["Spec"].get("Labels") or {}).get(_FINGERPRINT) for secret in found]
+    # One without a mark is of an mlci that left none: it is taken for the same.
+    return any(mark is None or _fingerprint(value, mark.partition(":")[0]) == mark for mark in marks)
+
+
+def _fingerprint(value: str, salt: str) -> str:
+    """Slow to guess from, since whoever sees a label need not see the secret."""
+    return f"{salt}:{hashlib.scrypt(value.encode(), salt=salt.encode(), n=2**14, r=8, p=1, dklen=16).hex()}"
 
 
 def forget_secrets(client: DockerClient, setting: Setting, service: Service | None) -> None:

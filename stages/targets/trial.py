@@ -39,11 +39,13 @@ def prove(client: DockerClient, trial: Running, image: Image, golden: Mapping[st
         facts = containers.verb(trial.container, "facts")
     except (OSError, InfraError) as error:
         ended = why_lost(trial)
-        if ended is None and isinstance(error, InfraError):
+        if ended is None and isinstance(error, InfraError) and error.code != "DEP_PROOF_LOST":
             raise
-        what = f"it {ended}; the end of its log: {containers.last_lines(trial.container)}" if ended else str(error)
+        what, log = f"it {ended}" if ended else str(error), containers.last_lines(trial.container)
         raise InfraError(
-            "DEP_PROOF_LOST", f"the new service failed in its proof: {what}", f"see that log; {_BEFORE}"
+            "DEP_PROOF_LOST",
+            f"the new service failed in its proof: {what}; the end of its log: {log}",
+            f"correct what that log says; {_BEFORE}",
         ) from error
     if facts["uid"] == 0:
         raise InfraError("DEP_PROOF", "the image runs as root", f"choose a base image that lets USER stand; {_BEFORE}")

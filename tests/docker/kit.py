@@ -114,6 +114,17 @@ def project(
     return made
 
 
+def with_options(made: Project, **options: Any) -> Project:
+    """The same project with other options of its environment."""
+    path = made.root / "ml.yaml"
+    lines = path.read_text().splitlines()
+    at = lines.index("deploy:") + 1
+    settings = {**json.loads(lines[at].split(":", 1)[1]), **options}
+    lines[at] = f"  local: {json.dumps(settings)}"
+    path.write_text("\n".join(lines) + "\n")
+    return Project.open(path)
+
+
 def retrain(made: Project, seed: int) -> str:
     """Another model in the same project. Returns its digest."""
     from stages.prepare import prepare

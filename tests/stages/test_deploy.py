@@ -69,6 +69,16 @@ def retrain(project: Project, seed: int, approved: bool = True) -> str:
     return model_digest(project.folder("train"))
 
 
+def with_settings(project: Project, *settings: str) -> Project:
+    """The same project, its environment with these settings besides target and port."""
+    path, port = project.root / "ml.yaml", project.config.deploy["local"].port
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("  local:")]
+    local = ", ".join(["target: process", f"port: {port}", *settings])
+    lines.insert(lines.index("deploy:") + 1, f"  local: {{{local}}}")
+    path.write_text("\n".join(lines) + "\n")
+    return Project.open(path)
+
+
 @contextmanager
 def ended(project: Project) -> Iterator[Project]:
     try:
@@ -359,6 +369,41 @@ def test_a_port_of_another_program(project: Project) -> None:
         error = refusal(project)
     assert (error.code, error.exit_code) == ("DEP_PORT_IN_USE", 5)
     assert str(port) in error.what
+
+
+def test_changed_settings_of_the_same_model_are_deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above all a key that is asked for from now on: the process that asks for none must not go on serving."""
+    port = free_port()
+    made = modelkit.project(tmp_path / "demo", port)
+    with ended(made):
+        deploy(made)
+        made = with_settings(made, "api_key: s3cret")
+        assert would_run(made) == ["local serves with other settings: api_key"]
+        monkeypatch.setenv("MLCI_ACCESS_LOG", "1")
+        assert operate.status(made)[0]["note"] == (
+            "it serves with other settings: MLCI_ACCESS_LOG, api_key; run: mlci deploy --env local"
+        )
+        assert deploy(made).status == "done"
+        assert Client("127.0.0.1", port).get("/model").status == 401
+        assert deploy(made).status == "skipped"
+        log = (made.folder("deploy") / "local" / "service.log").read_text()
+        assert '"path":"/model"' in log.replace(" ", "")
+
+        made = with_settings(made, "api_key: s3cret", "host: 0.0.0.0")
+        assert operate.status(made)[0]["note"].startswith("it serves with other settings: host")
+        assert deploy(made).status == "done"
+        (process,) = processes(made)
+        assert process.host == "0.0.0.0"
+        assert rollback(made, to=process.version).status == "skipped"
+
+
+def test_a_limit_that_the_proof_does_not_fit_into_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLCI_SERVE_MAX_ROWS", "1")
+    with pytest.raises(InfraError) as error:
+        deploy(project)
+    assert error.value.code == "DEP_PROOF"
+    assert "was answered with 413 Request Entity Too Large: SRV_TOO_MANY_ROWS" in error.value.what
+    assert "MLCI_SERVE" in error.value.todo
 
 
 def test_two_deployments_at_once(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,12 @@ import docker
 import pytest
 
 from stages.config import load
-from stages.deploy import deploy
+from stages.deploy import deploy, would_run
 from stages.errors import ConfigError, InfraError
 from stages.project import Project
 from stages.rollback import rollback
 from stages.targets import operate
+from stages.targets.client import Client
 from tests.docker import kit, parts
 from tests.docker.engine import Engine
 
@@ -111,6 +113,74 @@ def test_a_port_that_is_taken_is_refused_and_nothing_is_left(
     finally:
         operate.stop(made)
         taken.remove(force=True)
+
+
+def test_a_port_to_move_to_that_is_taken_leaves_what_served_before(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    made = kit.project(tmp_path / "p")
+    stopped(made)
+    version = deploy(made).summary["version"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InfraError) as refused:
+            deploy(kit.with_options(made, port=taken.getsockname()[1]))
+        assert refused.value.code == "DEP_PORT_IN_USE"
+    assert kit.version(made) == version
+    assert kit.left(client, made) == ONE
+    moved = kit.with_options(made, port=kit.free_port())
+    assert deploy(moved).status == "done"
+    assert (kit.version(moved), kit.version(made)) == (version, None)
+    assert kit.left(client, made) == ONE
+
+
+def test_a_gateway_of_an_image_that_has_none_leaves_the_one_before(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    made = kit.project(tmp_path / "p")
+    stopped(made)
+    version = deploy(made).summary["version"]
+    with pytest.raises(InfraError):
+        deploy(kit.with_options(made, gateway=base_image))  # on the port of the one that runs
+    kit.until(lambda: kit.version(made) == version)
+    assert kit.left(client, made) == ONE
+    assert deploy(made).status == "skipped"
+
+
+def test_changed_settings_of_the_same_model_are_deployed(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped, monkeypatch, caplog
+) -> None:
+    made = kit.project(tmp_path / "p", resources={"memory": "200m"})
+    stopped(made)
+    deploy(made)
+    other = kit.with_options(made, resources={"memory": "300m"}, api_key="first-key")
+    assert would_run(other) == ["local serves with other settings: resources, api_key"]
+    assert operate.status(other)[0]["note"].startswith("it serves with other settings: resources, api_key; run:")
+    assert deploy(other).status == "done"
+    (model,) = kit.described(client, made)
+    assert model["HostConfig"]["Memory"] == 300 * 2**20
+    assert kit.client(made).get("/model").status == 401
+    assert (deploy(other).status, would_run(other)) == ("skipped", [])
+
+    monkeypatch.setenv("MLCI_SERVE_MAX_ROWS", "50")
+    assert would_run(other) == ["local serves with other settings: MLCI_SERVE_MAX_ROWS"]
+    rotated = kit.with_options(other, api_key="second-key")
+    assert deploy(rotated).status == "done"
+    host, port = kit.client(made).host, kit.client(made).port
+    assert [Client(host, port, key).get("/model").status for key in ("first-key", "second-key")] == [401, 200]
+    assert "first-key" not in caplog.text
+
+
+def test_what_a_killed_deployment_left_does_not_count_against_what_serves(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    made = kit.project(tmp_path / "p")
+    stopped(made)
+    deploy(made)
+    told = {"mlci.identity": kit.identity(made), "mlci.role": "trial", "mlci.version": "0" * 64}
+    client.containers.create(base_image, ["true"], labels=told)
+    assert operate.status(made)[0]["answers"]
 
 
 def test_without_a_gateway_it_is_published_directly(
