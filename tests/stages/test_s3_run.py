@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,7 +15,12 @@ from typing import Any
 import pytest
 
 from stages.bootstrap import call
+from stages.deploy import deploy
+from stages.store import model_digest
+from stages.targets import operate, services
+from tests.stages import modelkit
 from tests.stages.conftest import csv, rows
+from tests.stages.s3.fixtures import ROOT
 from tests.stages.s3.front import Front
 
 
@@ -97,6 +104,57 @@ def test_a_deployment_whose_alias_cannot_be_moved_leaves_what_served(
     assert (status["version"], status["answers"], status["note"]) == (first, True, None)
     assert deployable.run("stop").codes == ["DEP_BUSY"], "the hold was not given back either"
     s3_client.delete_object(Bucket=s3_bucket, Key="ml/aliases/houses/.local.deploying")
+
+
+_KILLED = """
+import os, signal
+from pathlib import Path
+from stages.deploy import deploy
+from stages.project import Project
+from stages.store.s3 import S3Store
+
+whole, calls = S3Store.{method}, []
+
+def die(*given):
+    calls.append(given)
+    if len(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*given)
+
+S3Store.{method} = die
+deploy(Project.open(Path({config!r})))
+"""
+
+
+def test_a_deployment_that_is_killed_leaves_what_the_alias_says(tmp_path: Path, s3_bucket: str, s3_client: Any) -> None:
+    project = modelkit.project(tmp_path / "demo", free_port(), store=f"s3://{s3_bucket}/ml")
+
+    def kill_in(method: str, call: int = 1) -> None:
+        program = _KILLED.format(method=method, call=call, config=str(project.root / "ml.yaml"))
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=120, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        s3_client.delete_object(Bucket=s3_bucket, Key="ml/aliases/demo/.local.deploying")  # as after a minute
+
+    def running() -> list[services.Process]:
+        return services.running(services.identity(f"s3://{s3_bucket}/ml", "demo", "local"))
+
+    try:
+        deploy(project)
+        [old] = running()
+        modelkit.train(project, 2)
+        modelkit.judge(project, True)
+        kill_in("move")
+        assert all(process == old or process.gone_within(30) for process in running())
+        assert operate.status(project)[0]["answers"]
+
+        kill_in("_log", call=2)  # once the alias has moved, and before its line is written
+        assert {process.version for process in running()} == {old.version, model_digest(project.folder("train"))}
+        assert operate.history(project)[-1]["to"] == model_digest(project.folder("train"))
+        assert deploy(project).status == "skipped"
+        assert [process.version for process in running()] == [model_digest(project.folder("train"))]
+        assert operate.status(project)[0]["note"] is None
+    finally:
+        operate.stop(project)
 
 
 def test_check_in_ci(deployable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
