@@ -217,7 +217,7 @@ class _Overtaken(Failure):
 
 def require_client() -> None:
     """Raises: Failure `client`: boto3 is missing, or too old for conditional writes."""
-    todo = "add boto3 to the repository's requirements.txt (or: pip install 'mlci[s3]')"
+    todo = "add boto3 to the repository's requirements.txt, or install it where mlci is installed"
     try:
         import boto3
         import botocore
