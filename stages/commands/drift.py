@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def drift(project: Project, file: Path, env: str | None, version: str | None) -> Answer:
     """Compare the rows of `file`, columns as the service is asked for them, with the bins that were kept with the
     model. Exit code 4 when more than `validate.drift.max_share` of the features have drifted (half of them unless
-    configured).
+    configured), or when the model takes no row of the file.
 
     Raises:
         UsageError: no such file, environment or version. ArtefactError: GATE_REFERENCE: the model was stored without
@@ -34,6 +34,7 @@ def drift(project: Project, file: Path, env: str | None, version: str | None) ->
         raise UsageError("CFG_USAGE", "--env and --version name two models", "give one of them")
     from stages.data.scoring import read_for_scoring
     from stages.gate import drift as rule
+    from stages.gate.outcome import rows as show_rows
     from stages.gate.watch import watch
     from stages.targets import operate
 
@@ -44,28 +45,32 @@ def drift(project: Project, file: Path, env: str | None, version: str | None) ->
         parts = read_for_scoring(file, predictor.signature, project.config.data.read)
         found = watch(known, predictor, _counted(parts, advance))
     if found.rows < rule.MIN_ROWS:
-        what = f"{project.show(file)}: {found.rows} rows are too few to tell drift from chance"
+        what = f"{project.show(file)}: {show_rows(found.rows)}, too few to tell drift from chance"
         raise DataError("DAT_TOO_FEW", what, f"collect at least {rule.MIN_ROWS}")
     settings = project.config.validation.drift or Drift()
     outcome = rule.judge(found.features, settings.max_share, found.rows)
     every = [*found.features, *([] if found.prediction is None else [found.prediction])]
-    lines = [*_table(every), outcome.sentence.replace("the champion's training data", "the model's training data")]
+    said = outcome.sentence.replace("the champion's training data", "the model's training data")
+    told = [said]
     if found.refused:
-        lines.append(f"{found.refused:,} of {found.rows:,} rows break the contract; refused values count as missing")
+        told.append(f"{found.refused:,} of {found.rows:,} rows break the contract; refused values count as missing")
+    unasked = found.prediction is None
     data: dict[str, Any] = {
         "rows": found.rows,
         "refused": found.refused,
         "model": model.digest,
-        "status": outcome.status,
+        "status": "failed" if unasked else outcome.status,
         "share": outcome.observed,
         "columns": [one.as_dict() for one in every],
     }
-    if outcome.status != "failed":
-        return Answer(lines, data)
-    error = GateError(
-        "GATE_DRIFT", lines[len(every) + 1], "look at the source; if the world has changed, train again: mlci run"
-    )
-    return Answer(lines[: len(every) + 1], data, error.exit_code, error)
+    if outcome.status != "failed" and not unasked:
+        return Answer([*_table(every), *told], data)
+    if unasked:
+        what = f"{project.show(file)}: the model takes none of its {show_rows(found.rows)}"
+        error = GateError("GATE_DRIFT", what, "look at the source: the service would refuse all of these requests")
+    else:
+        error = GateError("GATE_DRIFT", said, "look at the source; if the world has changed, train again: mlci run")
+    return Answer([*_table(every), *(line for line in told if line != error.what)], data, error.exit_code, error)
 
 
 def _counted(parts: Iterable[Rows], advance: Callable[[float, str], None]) -> Iterator[Rows]:

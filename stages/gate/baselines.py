@@ -25,8 +25,8 @@ _GAMEABLE = ("recall", "precision", "positive_likelihood_ratio", "negative_likel
 
 
 def dummy(train: Truth, n: int, metric: str) -> Answer:
-    """The best constant answer for `n` rows: class shares and the commonest class; the mean, or the median where the
-    metric is about absolute errors."""
+    """The best constant answer for `n` rows: class shares and the class that is best by the metric; the mean, or the
+    median where the metric is about absolute errors."""
     if train.classes is None:
         values = np.asarray(train.values, dtype=float)
         plain = uncertainty.base(metric)[0]
@@ -37,8 +37,21 @@ def dummy(train: Truth, n: int, metric: str) -> Answer:
         )
         return Answer(np.full(n, float(middle)))
     share = np.bincount(train.codes, weights=train.weights, minlength=len(train.classes)) / train.weights.sum()
-    common = np.asarray(train.classes)[int(share.argmax())]
-    return Answer(np.full(n, common), np.broadcast_to(share, (n, len(share))).copy())
+    classes = np.asarray(train.classes)
+    constant = classes[_best_constant(metric, train, classes, int(share.argmax()))]
+    return Answer(np.full(n, constant), np.broadcast_to(share, (n, len(share))).copy())
+
+
+def _best_constant(metric: str, train: Truth, classes: np.ndarray, common: int) -> int:
+    """Which class a constant answer should name: for F1 the positive one, however rare it is. `common`: the commonest,
+    which it is unless another is better on the training side."""
+    found = metrics.get(metric)
+    if found.needs not in ("label", "value") or len(classes) > uncertainty.MOST_CLASSES:
+        return common
+    sign = 1 if found.greater_is_better else -1
+    values = [sign * uncertainty.value_of(metric, train, Answer(np.full(len(train.values), one))) for one in classes]
+    best = int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
+    return best if not math.isfinite(values[common]) or values[best] > values[common] else common
 
 
 def check_dummy(names: Iterable[str], train: Truth, truth: Truth, answer: Answer, severity: Severity) -> list[Outcome]:
@@ -57,11 +70,17 @@ def _beats(name: str, truth: Truth, answer: Answer, constant: Answer, severity: 
     advantage, ours, theirs = _advantage(name, truth, answer, constant)
     rule, n = f"baseline.dummy.{name}", len(truth.values)
     lower, upper = advantage.interval(two_sided=False)
-    between = f"{name} is {short(ours)}, a constant answer has {short(theirs)}"
+    said = "a constant answer"
+    if truth.classes is not None and metrics.get(name).needs in ("label", "value"):
+        said = f"the constant answer {metrics.canonical(constant.labels[0])}" if len(constant.labels) else said
+    between = f"{name} is {short(ours)}, {said} has {short(theirs)}"
     doubt = f"lower bound of the advantage {short(lower)}, {rows(n)}"
     details = {"metric": name, "model": ours, "baseline": theirs}
     status: Status = "passed"
-    if not math.isfinite(advantage.value) or advantage.value <= 0:
+    if not math.isfinite(advantage.value):
+        status = "failed" if severity == "fail" else "warned"
+        sentence, code = f"{between}: they cannot be compared", "GATE_BASELINE_DUMMY"
+    elif advantage.value <= 0:
         status = "failed" if severity == "fail" else "warned"
         sentence, code = f"{between}: the model has learned nothing that helps ({rows(n)})", "GATE_BASELINE_DUMMY"
     elif not lower > 0:
@@ -106,11 +125,10 @@ def skipped_linear(why: str) -> Outcome:
 
 def _advantage(name: str, truth: Truth, answer: Answer, other: Answer) -> tuple[uncertainty.Estimate, float, float]:
     """(how much better `answer` is, positive is better; its value; the other's value)"""
-    metric = metrics.get(name)
     found = uncertainty.estimate(name, truth, answer, other)
-    sign = 1 if metric.greater_is_better else -1
+    sign = 1 if metrics.get(name).greater_is_better else -1
     turned = uncertainty.Estimate(sign * found.value, found.error, found.freedom)
-    return turned, metric(truth, answer), metric(truth, other)
+    return turned, uncertainty.value_of(name, truth, answer), uncertainty.value_of(name, truth, other)
 
 
 def _known(lower: float, upper: float) -> tuple[float, float] | None:

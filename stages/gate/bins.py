@@ -3,7 +3,7 @@ counted without it.
 
 | kind | bins |
 |---|---|
-| number | up to ten, equally filled, between `edges`; a number with at most ten distinct values has one bin for each |
+| number | up to ten, equally filled, between `edges`; alone each value that a tenth of the rows share, or of ten |
 | level (category, text, boolean, class) | each level of at least 1 % of the rows and 20 rows, `rare`, and `unseen` |
 | all | `missing` |
 
@@ -20,6 +20,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+
+from stages.gate.outcome import moment
 
 MOST_BINS = 10
 #: A level below this share of the reference, or below this many rows, has no bin of its own: the fewer rows made it
@@ -61,8 +63,11 @@ class Bins:
         shown = [_shown(edge, self.moments) for edge in edges]
         if not edges:
             return ["all"]
-        between = [f"{low} to {high}" for low, high in pairwise(shown)]
-        return [f"below {shown[0]}", *between, f"{shown[-1]} and more"]
+        alone = [high == _next(low) for low, high in pairwise(edges)]
+        pairs = zip(pairwise(shown), alone, strict=True)
+        between = [low if one else f"{low} to {high}" for (low, high), one in pairs]
+        last = f"above {shown[-2]}" if alone and alone[-1] else f"{shown[-1]} and more"
+        return [f"below {shown[0]}", *between, last]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the record."""
@@ -106,10 +111,15 @@ def of_numbers(values: np.ndarray, moments: bool = False) -> Bins:
     if len(distinct) <= MOST_BINS:
         distinct = np.unique(known)
     if len(distinct) <= MOST_BINS:
-        edges = distinct[1:]
+        edges, heavy = distinct[:0], distinct
     else:
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, MOST_BINS + 1)[1:-1]))
-        edges = edges[edges > known.min()]
+        tenths = np.quantile(known, np.linspace(0, 1, MOST_BINS + 1))
+        edges = np.unique(tenths[1:-1])
+        edges = edges[edges > tenths[0]]
+        # whatever a tenth of the rows share is one of the tenths
+        heavy = np.array([one for one in np.unique(tenths) if np.count_nonzero(known == one) * MOST_BINS >= len(known)])
+    # from such a value to the next float: a change of nothing but that value must not stay inside its bin
+    edges = np.unique(np.concatenate([edges, heavy, _next(heavy)]))
     counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
     missing = len(values) - len(known)
     return Bins("number", counts.tolist(), missing, edges=edges.tolist(), moments=moments)
@@ -155,7 +165,12 @@ def count_levels(bins: Bins, found: Mapping[str, int], missing: int) -> Counts:
     return Counts(counts, missing, unseen)
 
 
+def _next(value: Any) -> Any:
+    """The smallest float above `value`."""
+    return np.nextafter(value, np.inf)
+
+
 def _shown(edge: float, moments: bool) -> str:
     if moments:
-        return str(np.datetime64(round(edge), "us").astype("datetime64[s]")).replace("T", " ")
+        return moment(edge)
     return f"{edge:.4g}"

@@ -61,7 +61,7 @@ def _one(name: str, bound: Bound, truth: Truth, answer: Answer) -> Outcome:
     try:
         metric = metrics.check(name, truth.kind)
     except ConfigError as error:
-        return failed("GATE_UNKNOWN_METRIC", f"{error.what}; {error.todo}")
+        return failed("GATE_UNKNOWN_METRIC", f"{error.what}{_instead(error, truth.kind)}")
     if n == 0:
         return failed("GATE_METRIC_UNDEFINED", f"{name} is not defined: the test side has no rows")
     missing = absent_classes(truth)
@@ -77,10 +77,22 @@ def _one(name: str, bound: Bound, truth: Truth, answer: Answer) -> Outcome:
         return failed("GATE_METRIC_UNDEFINED", f"{what}: {mend}")
     if not _finite(answer):
         return failed("GATE_NOT_FINITE", f"{name} cannot be computed: the model answers NaN or an infinity", math.nan)
+    try:
+        metric(truth, answer)
+    except ConfigError as error:
+        return failed("GATE_METRIC_UNDEFINED", error.what)
     found = uncertainty.estimate(name, truth, answer)
     if not math.isfinite(found.value):
         return failed("GATE_NOT_FINITE", f"{name} is {short(found.value)}, which no bound can approve", found.value)
-    return _held(rule, name, bound, found, truth)
+    return _held(rule, name, bound, found, truth, answer)
+
+
+def _instead(error: ConfigError, kind: metrics.Kind) -> str:
+    """What to write instead of an unknown name: the nearest, else the usual ones of this kind of task."""
+    if "did you mean" in error.todo or (error.todo.startswith("use ") and "," not in error.todo):
+        return f"; {error.todo}"
+    usual = metrics.defaults("regression" if kind == "regression" else "classification", 2 if kind == "binary" else 3)
+    return f"; usual here: {', '.join(usual[:5])}"
 
 
 def _finite(answer: Answer) -> bool:
@@ -90,10 +102,9 @@ def _finite(answer: Answer) -> bool:
     return whole and all(bool(np.isfinite(part).all()) for part in given)
 
 
-def _held(rule: str, name: str, bound: Bound, found: uncertainty.Estimate, truth: Truth) -> Outcome:
+def _held(rule: str, name: str, bound: Bound, found: uncertainty.Estimate, truth: Truth, answer: Answer) -> Outcome:
     n, value = len(truth.values), found.value
-    interval = wilson(value, n) if _is_share(name, truth) else found.interval()
-    known = interval if math.isfinite(interval[0]) else None
+    known = interval_of(name, found, truth, answer)
     limits = [f"{sign} {short(limit)}" for sign, limit in (("≥", bound.min), ("≤", bound.max)) if limit is not None]
     asked = " and ".join(limits) or "no absolute bound"
     around = f", 95 % interval {short(known[0])} to {short(known[1])}" if known else ""
@@ -108,8 +119,14 @@ def _held(rule: str, name: str, bound: Bound, found: uncertainty.Estimate, truth
     return Outcome(rule, "passed", sentence, None, value, limit, known, n, details)
 
 
-def _is_share(name: str, truth: Truth) -> bool:
-    return truth.weight is None and uncertainty.base(name)[0] == "accuracy"
+def interval_of(name: str, found: uncertainty.Estimate, truth: Truth, answer: Answer) -> tuple[float, float] | None:
+    """The two-sided 95 % interval of the metric; None where these rows do not show how much it varies."""
+    share = uncertainty.share_of(name, truth, answer)
+    if share is not None and share[1]:
+        return wilson(share[0] / share[1], share[1])
+    if not math.isfinite(found.error) or found.spreadless:
+        return None
+    return uncertainty.within(name, found.interval())
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

@@ -78,8 +78,7 @@ def _one(name: str, margin: float, truth: Truth, ours: Answer, rival: Rival, dra
         whose = "the champion" if ours.has(metrics.get(name).needs) else "the candidate"
         sentence = f"{name} needs {metrics.lacking(metrics.get(name).needs)}, and {whose} gives none"
         return Outcome(rule, "failed", sentence, "GATE_METRIC_UNDEFINED", None, -margin, None, n)
-    metric = metrics.get(name)
-    values = metric(truth, ours), metric(truth, rival.answer)
+    values = uncertainty.value_of(name, truth, ours), uncertainty.value_of(name, truth, rival.answer)
     found = intervals.compare(name, truth, ours, rival.answer, drawn)
     details: dict[str, Any] = {
         "metric": name,
@@ -134,7 +133,9 @@ def _judged(rule: str, between: str, margin: float, found: intervals.Difference,
 
 
 def better(value: float) -> str:
-    """`better by 0.01`, `worse by 0.01`: a difference whose positive side is the candidate's."""
+    """`better by 0.01`, `worse by 0.01`, `no difference`: a difference whose positive side is the candidate's."""
+    if value == 0:
+        return "no difference"
     return f"{'worse' if value < 0 else 'better'} by {short(abs(value))}"
 
 

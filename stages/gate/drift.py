@@ -108,8 +108,10 @@ def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
 def _column(name: str, bins: Bins, counts: Counts) -> Compared:
     names = bins.names()
     reference, current = np.array(bins.counts, dtype=float), counts.counts.astype(float)
-    if bins.kind == "level" and reference[-1] == 0 == current[-1]:
-        names, reference, current = names[:-1], reference[:-1], current[:-1]
+    filled = (reference > 0) | (current > 0)
+    if filled.any():
+        names = [name for name, some in zip(names, filled, strict=True) if some]
+        reference, current = reference[filled], current[filled]
     known = reference, current
     for what, here, there in (("unseen", bins.unseen, counts.unseen), ("missing", bins.missing, counts.missing)):
         if here or there:

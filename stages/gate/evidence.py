@@ -79,7 +79,7 @@ def slices_of(test: Path, name: str, contract: Column) -> Slices:
     """The test side cut along one column, a feature or not."""
     column = frames.column_from_parquet(test, name)
     if contract.type in ("number", "integer", "datetime"):
-        return slices.by_quantile(name, reference.floats(column, contract.type))
+        return slices.by_quantile(name, reference.floats(column, contract.type), contract.type == "datetime")
     named = tuple(canonical(value) for value in contract.values or ())
     return slices.by_level(name, reference.texts(column), named)
 

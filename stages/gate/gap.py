@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from stages.gate.outcome import Outcome, short
+from stages.gate.outcome import Outcome, percent, short
 from stages.model import metrics
 
 LARGEST = 0.1
+#: Relative loss from which a percentage says nothing any more: the training side was nearly perfect.
+MANY = 10.0
 
 
 def check(names: Iterable[str], train: Mapping[str, float | None], test: Mapping[str, float | None]) -> list[Outcome]:
@@ -29,7 +31,8 @@ def check(names: Iterable[str], train: Mapping[str, float | None], test: Mapping
         between = f"{name} is {short(on_train)} on the training side and {short(on_test)} on the test side"
         details = {"metric": name, "train": on_train, "test": on_test}
         if share > LARGEST:
-            sentence = f"{between}: {share:.0%} worse, so the model may have learned rows by heart"
+            worse = f"{percent(share)} worse" if share < MANY else "many times worse"
+            sentence = f"{between}: {worse}, so the model may have learned rows by heart"
             found.append(Outcome(f"gap.{name}", "warned", sentence, "GATE_GAP", share, LARGEST, details=details))
         else:
             found.append(Outcome(f"gap.{name}", "passed", between, None, share, LARGEST, details=details))

@@ -26,6 +26,8 @@ DUPLICATES = 0.01
 
 MAX_ROWS = 20_000
 _FOLDS = 3
+#: With fewer training rows, one feature of several orders them rightly by chance.
+_FEWEST = 30
 _BINS = 1_000
 _MOST_CLASSES = 20
 
@@ -42,8 +44,10 @@ def check_features(
     chosen = np.sort(rng.permutation(len(frame))[:MAX_ROWS])
     frame, target = frame.iloc[chosen], target[chosen]
     n, folds = len(chosen), rng.permutation(len(chosen)) % _FOLDS
-    if n < 2 * _FOLDS:
+    if n < _FEWEST:
         return Outcome("leakage.features", "skipped", f"only {n} training rows: too few to judge single features", n=n)
+    if np.ptp(target) == 0:
+        return Outcome("leakage.features", "skipped", "the target is the same in every row: anything predicts it", n=n)
     found = {f["name"]: _power(frame[f["name"]], f["type"], target, n_classes, folds) for f in features}
     known = {name: value for name, value in found.items() if math.isfinite(value)}
     measure = "R²" if n_classes is None else "ROC AUC"

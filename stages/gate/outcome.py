@@ -79,6 +79,18 @@ def short(value: float) -> str:
     return text.replace("-", "−") if text not in ("0", "-0") else f"{value:.1e}".replace("-", "−")
 
 
+def moment(microseconds: float) -> str:
+    """Microseconds since 1970 as date and time."""
+    import numpy as np
+
+    return str(np.datetime64(round(microseconds), "us").astype("datetime64[s]")).replace("T", " ")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """`95 %`, with a space as everywhere in these texts."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def rows(count: int) -> str:
     """`1 row`, `67,355 rows`."""
     return f"{count:,} row{'' if count == 1 else 's'}"

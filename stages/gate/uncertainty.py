@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.errors import ConfigError
 from stages.model import metrics
 from stages.model.metrics import Answer, Truth
 
@@ -43,6 +44,11 @@ class Estimate:
     values: tuple[float, ...] = ()
     parts: tuple[np.ndarray, ...] = ()
 
+    @property
+    def spreadless(self) -> bool:
+        """Whether all rows say the same, so that the standard error is 0 and says nothing."""
+        return self.error <= max(1e-12, 1e-6 * abs(self.value))
+
     def interval(self, two_sided: bool = True) -> tuple[float, float]:
         """95 % interval (two-sided), or the two one-sided 95 % bounds."""
         reach = self.error * _quantile(self.freedom, two_sided)
@@ -54,9 +60,8 @@ def estimate(name: str, truth: Truth, answer: Answer, baseline: Answer | None = 
 
     NaN where the metric is not defined. Sign as the metric's own: see `Metric.greater_is_better`.
     """
-    metric = metrics.get(name)
     answers = [answer] if baseline is None else [answer, baseline]
-    values = [metric(truth, one) for one in answers]
+    values = [value_of(name, truth, one) for one in answers]
     value = values[0] - (values[1] if baseline is not None else 0.0)
     n = len(truth.values)
     if n < 2 or not math.isfinite(value):
@@ -65,7 +70,42 @@ def estimate(name: str, truth: Truth, answer: Answer, baseline: Answer | None = 
     if len(parts) == len(answers):
         each = parts[0] if baseline is None else parts[0] - parts[1]
         return Estimate(value, _error_of_mean(each), _freedom(truth), each, tuple(values), parts)
-    return _jackknife(lambda rows: [metric(truth.take(rows), one.take(rows)) for one in answers], value, n)
+    return _jackknife(lambda rows: [value_of(name, truth.take(rows), one.take(rows)) for one in answers], value, n)
+
+
+def value_of(name: str, truth: Truth, answer: Answer) -> float:
+    """The metric's value; NaN too where a function of the user's own fails, on a slice without positives, say."""
+    try:
+        return metrics.get(name)(truth, answer)
+    except ConfigError as error:
+        if ":" not in name or error.code != "CFG_METRIC":
+            raise
+        return math.nan
+
+
+def share_of(name: str, truth: Truth, answer: Answer) -> tuple[int, int] | None:
+    """(hits, of how many rows) where the metric is a share of unweighted rows, so that it is binomial; else None."""
+    plain, sign = base(name)
+    if truth.weight is not None or sign < 0 or plain not in ("accuracy", "recall", "precision"):
+        return None
+    if plain == "accuracy":
+        right = metrics.encode(answer.labels, truth.classes or ()) == truth.codes
+        return int(right.sum()), len(right)
+    is_positive, said = truth.codes == truth.positive_index, np.asarray(answer.labels) == truth.positive
+    hits = int((is_positive & said).sum())
+    return hits, int((is_positive if plain == "recall" else said).sum())
+
+
+def within(name: str, interval: tuple[float, float]) -> tuple[float, float]:
+    """The interval without values that the metric cannot take: no recall is below 0."""
+    plain, sign = base(name)
+    low, high = next(
+        (ends for stem, ends in _RANGES.items() if plain == stem or plain.startswith(f"{stem}_")),
+        (-math.inf, math.inf),
+    )
+    if sign < 0:
+        low, high = -high, -low
+    return max(interval[0], low), min(interval[1], high)
 
 
 def influence(name: str, truth: Truth, answer: Answer) -> np.ndarray | None:
@@ -273,6 +313,18 @@ _VALUE_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mean_poisson_deviance": _poisson,
     "mean_gamma_deviance": lambda y, said: 2 * (np.log(said / y) + y / said - 1),
     "mean_pinball_loss": lambda y, said: np.abs(y - said) / 2,
+}
+
+_SHARE, _LOSS = (0.0, 1.0), (0.0, math.inf)
+
+#: What values a metric can take, by name or its beginning; a metric of the user's own has no limits.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "f1", "precision", "recall", "jaccard", "roc_auc"), _SHARE),
+    **dict.fromkeys(("average_precision", "top_k_accuracy", "hamming_loss", "zero_one_loss"), _SHARE),
+    **dict.fromkeys(("matthews_corrcoef", "cohen_kappa"), (-1.0, 1.0)),
+    **dict.fromkeys(("r2", "explained_variance", "d2"), (-math.inf, 1.0)),
+    **dict.fromkeys((*_CLASS_LOSSES, *_VALUE_LOSSES, "median_absolute_error", "max_error"), _LOSS),
+    **dict.fromkeys(("positive_likelihood_ratio", "negative_likelihood_ratio"), _LOSS),
 }
 
 _ROOTS = ("root_mean_squared_error", "root_mean_squared_log_error")

@@ -158,9 +158,12 @@ def register(name: str, function: Callable[..., float]) -> None:
             binary = truth.kind == "binary"
             said = answer.probabilities[:, truth.positive_index] if binary else answer.probabilities
         try:
-            return float(function(truth.values, said, sample_weight=truth.weight))
+            found = function(truth.values, said, sample_weight=truth.weight)
+            if isinstance(found, str):
+                raise TypeError(f"the function answers text, {found!r}, and not a number")
+            return float(found)
         except Exception as error:  # the user's function may raise anything
-            what = f"{name} failed: {type(error).__name__}: {error}"
+            what = f"{name} failed: {type(error).__name__}: {' '.join(str(error).split())}"
             raise ConfigError("CFG_METRIC", what, "correct the function") from error
 
     up = bool(getattr(function, "greater_is_better", True))

@@ -25,7 +25,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from stages.cli import main
-from stages.errors import ArtefactError, ConfigError
+from stages.errors import ArtefactError
 from stages.gate import asking
 from stages.gate.explain import explain
 from stages.model import answers, frames, persistence
@@ -523,7 +523,7 @@ OWN = """
 import numpy as np
 
 def cost(y_true, y_pred, sample_weight=None):
-    return float(np.mean(np.where(y_true == y_pred, 0.0, np.where(y_true == "yes", 5.0, 1.0))))
+    return float(np.mean(np.where(y_true == y_pred, 0.0, np.where(y_true == "yes", 1.5, 1.0))))
 
 cost.greater_is_better = False
 
@@ -534,6 +534,11 @@ sharpness.needs_probability = True
 
 def broken(y_true, y_pred, sample_weight=None):
     raise KeyError("price")
+
+def choosy(y_true, y_pred, sample_weight=None):
+    if len(y_true) < 150:
+        raise ZeroDivisionError("no hits")
+    return float(np.mean(y_true == y_pred))
 """
 
 
@@ -547,7 +552,7 @@ def test_a_metric_of_ones_own(lay: Callable[..., Laid]) -> None:
     assert cost["interval"][0] < cost["observed"] < cost["interval"][1]
     assert by_rule(gate)["baseline.dummy.measures:cost"]["status"] == "passed"
     assert "measures.py" in done.key["user_files"]
-    (laid.root / "measures.py").write_text(OWN.replace("5.0", "50.0"))
+    (laid.root / "measures.py").write_text(OWN.replace("1.5", "50.0"))
     assert by_rule(laid.verdict()[1])["metric.measures:cost"]["observed"] > 1
 
 
@@ -555,10 +560,21 @@ def test_a_metric_of_ones_own_that_fails_is_named(lay: Callable[..., Laid]) -> N
     laid = lay(GOOD)
     (laid.root / "measures.py").write_text(OWN)
     laid.gate('validate: {metrics: {"measures:broken": {max: 1.0}}}\n')
-    with pytest.raises(ConfigError) as raised:
-        validate(laid.project)
-    assert raised.value.code == "CFG_METRIC"
-    assert "KeyError" in raised.value.what
+    done, gate = laid.verdict()
+    rule = by_rule(gate)["metric.measures:broken"]
+    assert (done.exit_code, rule["status"], rule["code"]) == (4, "failed", "GATE_METRIC_UNDEFINED")
+    assert "KeyError" in rule["sentence"]
+
+
+def test_a_metric_of_ones_own_may_fail_in_a_slice(lay: Callable[..., Laid]) -> None:
+    laid = lay(GOOD)
+    (laid.root / "measures.py").write_text(OWN)
+    laid.gate('validate: {metrics: {"measures:choosy": {min: 0.0}, accuracy: {min: 0.1}}, slices: [x]}\n')
+    _, gate = laid.verdict()
+    rules = by_rule(gate)
+    assert rules["metric.measures:choosy"]["status"] == "passed"
+    assert rules["slice.x.measures:choosy"]["status"] == "skipped"
+    assert rules["slice.x.accuracy"]["status"] == "passed"
 
 
 # ---- report ------------------------------------------------------------------------------------------------------

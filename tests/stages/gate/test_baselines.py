@@ -139,3 +139,24 @@ def test_linear_estimators_are_known() -> None:
     assert linear.is_linear(LogisticRegressionCV())
     assert linear.is_linear(Ridge())
     assert not linear.is_linear(DecisionTreeClassifier())
+
+
+def test_the_constant_answer_of_f1_names_the_positive_class() -> None:
+    """Saying yes to all has an F1 of 2 p / (1 + p); saying no to all has 0, which any model beats."""
+    train, test, _ = sides(1, 4000)
+    answer = baselines.dummy(train, 4000, "f1")
+    share = test.values.mean()
+    assert metrics.get("f1")(test, answer) == pytest.approx(2 * share / (1 + share))
+    assert not baselines.dummy(train, 5, "accuracy").labels.any()
+    rng = np.random.default_rng(0)
+    guess = Answer(rng.random(4000) < 0.3)
+    (outcome,) = baselines.check_dummy(["f1"], train, test, guess, "fail")
+    assert outcome.status == "failed"
+
+
+def test_what_is_no_number_is_not_called_a_bad_model() -> None:
+    train, test, answer = sides(1, 300)
+    metrics.register("tests:nan", lambda *_, sample_weight: float("nan"))
+    (outcome,) = baselines.check_dummy(["tests:nan"], train, test, answer, "fail")
+    assert outcome.status == "failed"
+    assert "cannot be compared" in outcome.sentence

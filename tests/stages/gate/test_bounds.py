@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from stages.config.schema import Bound
 from stages.gate import bounds
+from stages.model import metrics
 from stages.model.metrics import Answer, Truth
 
 
@@ -106,3 +107,54 @@ def test_a_margin_alone_still_needs_a_metric_that_can_be_computed() -> None:
 def test_outcomes_are_plain_json() -> None:
     outcome = one("mean_squared_error", Truth.of([1.0, 2.0]), Answer(np.array([math.nan, 1.0])), max=1)
     assert outcome.as_dict()["observed"] == "NaN"
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("f1", 0, 1), ("recall_macro", 0, 1), ("roc_auc", 0, 1), ("log_loss", 0, math.inf), ("matthews_corrcoef", -1, 1)],
+)
+def test_an_interval_holds_no_value_that_the_metric_cannot_take(name: str, low: float, high: float) -> None:
+    y = np.arange(12) < 3
+    p = np.where(y, [0.9, 0.9, 1e-9] * 4, 0.2)
+    truth, answer = Truth.of(y, (False, True)), Answer(p > 0.5, np.column_stack([1 - p, p]))
+    interval = one(name, truth, answer, min=-9).interval
+    assert interval is not None
+    assert low <= interval[0] < interval[1] <= high
+
+
+@pytest.mark.parametrize("name", ["recall", "precision"])
+def test_shares_of_a_part_of_the_rows_have_wilsons_interval(name: str) -> None:
+    y, said = np.arange(40) < 8, np.arange(40) < 5
+    truth, answer = Truth.of(y, (False, True)), Answer(said)
+    hits, of = (5, 8) if name == "recall" else (5, 5)
+    expected = proportion_confint(hits, of, method="wilson")
+    assert one(name, truth, answer, min=0).interval == pytest.approx(expected)
+    weighted = Truth.of(y, (False, True), True, np.linspace(1, 2, 40))
+    assert one(name, weighted, answer, min=0).interval != pytest.approx(expected)
+
+
+def test_rows_that_all_say_the_same_have_no_interval() -> None:
+    y = np.arange(40) < 8
+    perfect = one("matthews_corrcoef", Truth.of(y, (False, True)), Answer(y), min=0.5)
+    assert (perfect.status, perfect.observed, perfect.interval) == ("passed", pytest.approx(1), None)
+
+
+def test_an_unknown_name_is_answered_in_one_line() -> None:
+    truth, answer = binary()
+    for name in ("nonsense", "silhouette_score", "r2", "ROC_AUC"):
+        outcome = one(name, truth, answer, min=0.5)
+        assert outcome.code == "GATE_UNKNOWN_METRIC"
+        assert len(outcome.sentence) < 140
+        assert "roc_auc" in outcome.sentence
+
+
+def test_a_metric_of_ones_own_that_fails_or_answers_text_fails() -> None:
+    def broken(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+        raise ValueError("first line\nsecond line")
+
+    truth, answer = binary()
+    for number, function in enumerate((broken, lambda *_, sample_weight: "0.7", lambda *_, sample_weight: [1.0, 2.0])):
+        metrics.register(f"tests:bad{number}", function)  # type: ignore[arg-type]
+        outcome = one(f"tests:bad{number}", truth, answer, min=0.0)
+        assert (outcome.status, outcome.code) == ("failed", "GATE_METRIC_UNDEFINED")
+        assert "\n" not in outcome.sentence

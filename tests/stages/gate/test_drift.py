@@ -51,13 +51,21 @@ def test_few_values_and_heavy_ones_have_sensible_bins(values: list[float]) -> No
     assert sum(known.counts) == len(values)
     assert (bins.count_numbers(known, array).counts == known.counts).all()
     if len(set(values)) <= 10:
-        assert len(known.counts) == max(1, len(set(values)))
+        assert sum(count > 0 for count in known.counts) == len(set(values))
 
 
 def test_an_edge_belongs_to_the_bin_above() -> None:
-    known = bins.of_numbers(np.array([1.0, 2.0, 3.0]))
-    assert known.edges == [2.0, 3.0]
-    assert bins.count_numbers(known, np.array([1.99, 2.0, 2.5, 3.0, -9e9, 9e9])).counts.tolist() == [2, 2, 2]
+    known = bins.of_numbers(np.arange(100.0))
+    edge = (known.edges or [])[4]
+    counted = bins.count_numbers(known, np.array([edge, np.nextafter(edge, -np.inf), -9e9, 9e9])).counts
+    assert counted.tolist() == [1, 0, 0, 0, 1, 1, 0, 0, 0, 1]
+
+
+def test_each_of_few_values_has_a_bin_that_holds_nothing_else() -> None:
+    known = bins.of_numbers(np.array([1.0, 2.0, 2.0, 5.0]))
+    assert known.names() == ["below 1", "1", "1 to 2", "2", "2 to 5", "5", "above 5"]
+    counted = bins.count_numbers(known, np.array([0.5, 1.0, 1.5, 2.0, 4.9, 5.0, 5.1]))
+    assert counted.counts.tolist() == [1] * 7
 
 
 def test_levels_have_bins_of_their_own_when_they_are_frequent() -> None:
@@ -214,3 +222,23 @@ def test_drift_of_the_label_warns() -> None:
     outcome = drift.judge_one("label", compared, 1000)
     assert (outcome.rule, outcome.status, outcome.code) == ("drift.label", "warned", "GATE_DRIFT")
     assert math.isfinite(outcome.observed or math.nan)
+
+
+@pytest.mark.parametrize("shape", ["constant", "mostly nought", "few values"])
+def test_a_value_that_many_rows_share_cannot_move_inside_its_bin(shape: str) -> None:
+    """A dead sensor that answers another constant, a default that becomes -1."""
+    rng = np.random.default_rng(2)
+    reference = {
+        "constant": np.ones(2000),
+        "mostly nought": np.where(rng.random(2000) < 0.8, 0.0, rng.random(2000) + 1),
+        "few values": rng.integers(0, 4, 2000).astype(float),
+    }[shape]
+    heavy = reference[int(np.argmax([np.count_nonzero(reference == value) for value in reference[:50]]))]
+    current = rng.permutation(reference)[:500]
+    same = column(reference, current)
+    assert not same.drifted
+    assert all(same.reference), "bins that are empty on both sides are not counted"
+    for moved in (heavy - 0.5, heavy + 0.5, heavy - 9):
+        found = column(reference, np.where(current == heavy, moved, current))
+        assert found.drifted, moved
+        assert found.psi > 0.5

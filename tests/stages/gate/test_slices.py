@@ -35,7 +35,7 @@ def test_a_slice_that_is_worse_beyond_doubt_fails() -> None:
     groups, truth, answer = world(bad="g4")
     outcome = check(slices.by_level("group", groups), truth, answer, min=0.75)
     assert (outcome.rule, outcome.status, outcome.code) == ("slice.group.accuracy", "failed", "GATE_SLICE")
-    assert "group g4" in outcome.sentence
+    assert "group = g4" in outcome.sentence
     assert outcome.observed == pytest.approx(0.5, abs=0.1)
 
 
@@ -61,7 +61,9 @@ def test_the_correction_is_holms() -> None:
 
 def test_the_test_of_a_share_is_binomial() -> None:
     hits, n = 20, 30
-    assert slices._exact(hits / n, n, 0.85) == pytest.approx(stats.binomtest(hits, n, 0.85, "less").pvalue)
+    for side, below in (("less", True), ("greater", False)):
+        expected = stats.binomtest(hits, n, 0.85, side).pvalue
+        assert slices._exact(hits, n, 0.85, below) == pytest.approx(expected)
 
 
 def test_small_slices_are_reported_as_skipped() -> None:
@@ -110,7 +112,7 @@ def test_a_slice_far_worse_than_the_champion_fails() -> None:
     rival = Rival("d", "production", np.ones(N, dtype=bool), answer, "scikit-learn")
     outcome = check(slices.by_level("group", groups), truth, Answer(ours), rival, margin=0.02)
     assert outcome.status == "failed"
-    assert "group g7" in outcome.sentence
+    assert "group = g7" in outcome.sentence
     assert "champion" in outcome.sentence
 
 
@@ -130,3 +132,38 @@ def test_levels_beyond_the_most_frequent_are_counted() -> None:
     texts = np.array([f"v{i}" for i in range(250)] * 40, dtype=object)
     cut = slices.by_level("many", texts)
     assert (len(cut.members), cut.further) == (200, 50)
+
+
+@pytest.mark.parametrize("name", ["recall", "precision", "f1", "matthews_corrcoef", "balanced_accuracy"])
+def test_a_few_rows_that_all_say_the_same_prove_nothing(name: str) -> None:
+    """No hit among four positives is what a recall of 0.01 looks like in 96 of 100 tests; among 400 it is not."""
+    for n, positives, status in ((120, 4, "passed"), (2000, 400, "failed")):
+        y, said = np.arange(n) < positives, np.zeros(n, dtype=bool)
+        said[-2 if n < 200 else -200 :] = True
+        truth, answer = Truth.of(y, (False, True)), Answer(said)
+        here = {"matthews_corrcoef": 0.1, "balanced_accuracy": 0.55}.get(name, 0.1)
+        cut = slices.by_level("c", np.full(n, "a", dtype=object))
+        outcome = slices.check(cut, {name: Bound(min=here)}, truth, answer)[0]
+        assert outcome.status == status, outcome.sentence
+
+
+def test_an_answer_that_is_the_same_for_all_is_no_proof_either() -> None:
+    for n, status in ((40, "passed"), (4000, "failed")):
+        y = np.arange(n) % 10 == 0
+        truth, answer = Truth.of(y, (False, True)), Answer(np.zeros(n, dtype=bool))
+        outcome = slices.check(
+            slices.by_level("c", np.full(n, "a", dtype=object)), {"f1": Bound(min=0.2)}, truth, answer
+        )[0]
+        assert outcome.status == status, outcome.sentence
+
+
+def test_slices_of_moments_are_named_by_date() -> None:
+    values = np.arange(400) * 86_400e6
+    names = list(slices.by_quantile("t", values, moments=True).members)
+    assert names[0].startswith("1970-01-01 00:00:00 to 1970-04-")
+
+
+def test_without_a_bound_slices_are_not_called_good() -> None:
+    groups, truth, answer = world()
+    outcome = check(slices.by_level("group", groups), truth, answer, margin=0.01)
+    assert "no bound" in outcome.sentence
