@@ -20,7 +20,7 @@ def _status_lines(entry: dict[str, Any]) -> list[str]:
     head = f"{entry['env']:<12} {entry['target']:<10}"
     if entry["version"] is None:
         return [f"{head} {entry['note']}"]
-    state = "answers as recorded" if entry["answers"] else "does not answer"
+    state = {True: "answers as recorded", False: "does not answer", None: "not seen from here"}[entry["answers"]]
     lines = [f"{head} {entry['version'][:12]}  {state}  {entry['url'] or ''}".rstrip()]
     lines.append(f"{'':<12} {entry['action']} on {entry['since']} by {entry['by']}: {entry['why']}")
     if entry["override"]:

@@ -89,4 +89,5 @@ def _unreachable(error: Exception) -> InfraError:
         todo = "start the engine there, or correct DOCKER_HOST"
     else:
         todo = "start it (sudo systemctl start docker), install it (apt-get install docker.io), or set DOCKER_HOST"
-    return InfraError("DEP_DOCKER", f"no Docker engine answers on {place}", todo)
+    what = f"the Docker engine on {place} may not be used: permission denied" if denied else None
+    return InfraError("DEP_DOCKER", what or f"no Docker engine answers on {place}", todo)

@@ -70,6 +70,8 @@ class Embedded:
         Raises:
             Refused: no row is answered unless all are good. ArtefactError: the model cannot be loaded here.
         """
+        if isinstance(rows, Mapping):
+            raise TypeError("rows is one row: give a list of rows, [row]")
         predictor = self.load()
         decoded = predictor.decode([_plain(row) for row in rows])
         if decoded.refused:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from stages.config.schema import ReadOptions
 from stages.data.cells import canonical
 from stages.data.scoring import Rows, read_for_scoring
-from stages.errors import DataError, UsageError
+from stages.errors import DataError, InfraError, UsageError
 from stages.records.atomic import disk_errors
 from stages.serving.predictor import Answers, Predictor, RowsRefused
 
@@ -216,13 +216,25 @@ def _packed(stream: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def _printing() -> Iterator[None]:
+    """A full disk behind standard output is one; nobody reading on is the caller's to take as an end."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InfraError("DEP_DISK", f"standard output: {error.strerror or error}", "free space there") from error
+
+
+@contextmanager
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
     """A stream that becomes `output` when the block ends well; standard output if it is None."""
     if output is None:
-        # A descriptor of its own: arrow closes what it is given.
-        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:
-            sys.stdout.flush()
-            yield stream
+        with _printing():
+            # A descriptor of its own: arrow closes what it is given.
+            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:
+                sys.stdout.flush()
+                yield stream
         return
     with disk_errors(output):
         handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -140,6 +140,9 @@ class FileTarget(ABC):
             shutil.rmtree(self.folder / _BEFORE, ignore_errors=True)
         else:
             self._put_back()
+
+    def tidy(self, versions: Collection[str]) -> None:
+        """Nothing is kept here but what serves."""
 
     def stop(self) -> list[Serving]:
         """Take the file away."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,6 +84,9 @@ class Target(Protocol):
 
     def repair(self, promoted: str | None) -> None:
         """End what a killed deployment left beside the `promoted` version, if that one serves."""
+
+    def tidy(self, versions: Collection[str]) -> None:
+        """Remove what is kept here for other versions than these and can be made again. Raises: InfraError."""
 
     def stop(self) -> list[Serving]:
         """End whatever serves the environment. Returns what was ended."""

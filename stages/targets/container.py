@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from stages.errors import InfraError
 from stages.images.build import Image, Order, build
 from stages.images.engine import connect
 from stages.images.probe import PORT
+from stages.images.prune import prune
 from stages.images.registry import Credentials
 from stages.targets import containers, gateway, proof, trial
 from stages.targets.base import Serving, Version
@@ -185,6 +186,10 @@ class ContainerTarget:
         elif running:
             self._listen_again(running)
         containers.remove([c for c in found if c not in running])
+
+    def tidy(self, versions: Collection[str]) -> None:
+        """See `base.Target`: images on this engine; none in a registry."""
+        prune(self._client, self.setting.name, self._repository, versions)
 
     def stop(self) -> list[Serving]:
         """See `base.Target`. Images stay."""

@@ -217,7 +217,7 @@ def start(
         InfraError: DEP_DOCKER, DEP_PORT_IN_USE.
     """
     resources = setting.resources or Resources()
-    with engine_errors(f"starting a container of {image}"):
+    with engine_errors(f"starting a container of {setting.name} {version[:12]}"):
         container = client.containers.create(
             image,
             ["--version", version, "--lifeline", "0"],

@@ -74,8 +74,8 @@ def status(project: Project, env: str | None = None) -> list[dict[str, Any]]:
     """What serves each environment, or only `env`.
 
     Each entry: `env`, `target`, `version`, `since`, `by`, `action`, `why`, `override` (from the promotion log; None
-    before the first deployment), `url`, `answers` (the promoted version serves and gives the golden answers now),
-    `processes`, `note` (a sentence where something is not as it should be).
+    before the first deployment), `url`, `answers` (the promoted version serves and gives the golden answers now; None
+    where that cannot be seen from here), `processes`, `note` (a sentence where something is not as it should be).
     """
     if env is not None:
         return [_status(Environment.of(project, env))]
@@ -83,12 +83,17 @@ def status(project: Project, env: str | None = None) -> list[dict[str, Any]]:
 
 
 def _of_all(environment: Environment) -> dict[str, Any]:
-    """Where a variable is not set here, what the store says alone: the others are looked at all the same."""
+    """Where a variable is not set here, or no engine answers, what the store says alone: the others are looked at all
+    the same."""
     try:
         environment.project.loaded.whole(environment.name)
+        return _status(environment)
     except ConfigError as error:
-        return _entry(environment, f"what runs is not known: {error.what}", looked=False)
-    return _status(environment)
+        return _entry(environment, f"what runs is not known: {error.what}", None, looked=False)
+    except InfraError as error:
+        if error.code not in ("DEP_DOCKER", "DEP_SWARM"):
+            raise
+        return _entry(environment, f"what runs is not known: {error.what}; {error.todo}", None, looked=False)
 
 
 def _status(environment: Environment) -> dict[str, Any]:
@@ -132,7 +137,9 @@ def _with_other_settings(environment: Environment, target: Target) -> str | None
     return f"it serves with other settings: {', '.join(changed)}; run: {again}" if changed else None
 
 
-def _entry(environment: Environment, note: str | None, answers: bool = False, looked: bool = True) -> dict[str, Any]:
+def _entry(
+    environment: Environment, note: str | None, answers: bool | None = False, looked: bool = True
+) -> dict[str, Any]:
     alias = environment.alias()
     move = {} if alias is None else alias.move.plain()
     serving = environment.target().serving() if looked else []

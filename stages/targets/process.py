@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,6 +175,9 @@ class ProcessTarget:
                     log.info("ending process %d, which an interrupted deployment left", process.pid)
                     process.end(END_SECONDS)
         services.forget_dead(self._states, services.running(self.place.identity))
+
+    def tidy(self, versions: Collection[str]) -> None:
+        """Nothing is kept here but what serves."""
 
     def stop(self) -> list[Serving]:
         """See `base.Target`."""

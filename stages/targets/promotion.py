@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.errors import InfraError, MlciError
+from stages.images.prune import keep
 from stages.records.atomic import write_json
 from stages.store import Move
-from stages.store.base import RESTORE
+from stages.store.base import RESTORE, serving_before
 from stages.store.who import who
 from stages.targets.base import Target, Version
 from stages.targets.environment import Environment
@@ -86,6 +87,7 @@ def _watch(environment: Environment, target: Target, version: Version, move: Mov
         log.info("watching %s for %g s", environment.name, seconds)
     wrong = target.watch(seconds)
     if not wrong:
+        _tidy(environment, target)
         return
     back = target.restore()
     what = f"under watch: {'; '.join(wrong[:3])}"
@@ -98,6 +100,26 @@ def _watch(environment: Environment, target: Target, version: Version, move: Mov
         environment.store.move(environment.model, next_move(environment, RESTORE, back, move.by, why))
     record(environment, target)
     raise InfraError("DEP_WATCH", what, f"{back[:12]} was put back and serves again; see the log, then deploy again")
+
+
+def _tidy(environment: Environment, target: Target) -> None:
+    """Whatever stands in the way of it is no failure of the deployment."""
+    try:
+        target.tidy(needed(environment))
+    except MlciError as error:
+        log.warning("what is kept of old versions was not looked at: %s", error.what)
+
+
+def needed(environment: Environment) -> set[str]:
+    """The versions that somebody may want at once: those that serve an environment of the project, what came before in
+    this one, and the few that served here last."""
+    store, name = environment.store, environment.model
+    aliases = (store.alias(name, env) for env in environment.project.config.deploy)
+    versions = {alias.digest for alias in aliases if alias is not None}
+    history = store.history(name, environment.name)
+    versions |= set(list(dict.fromkeys(move.digest for move in reversed(history)))[: keep()])
+    before = serving_before(history)
+    return versions if before is None else versions | {before}
 
 
 def record(environment: Environment, target: Target) -> Mapping[str, Any]:

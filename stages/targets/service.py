@@ -8,7 +8,7 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from stages.errors import InfraError
 from stages.images import labels, probe, registry
 from stages.images.build import Image, Order, base_image, build
 from stages.images.engine import connect, engine_errors
+from stages.images.prune import prune
 from stages.images.registry import Credentials
 from stages.targets import containers, swarm, trial
 from stages.targets.base import Serving, Version
@@ -193,6 +194,10 @@ class ServiceTarget:
         """See `base.Target`. An update that a killed deployment began goes on by itself; the next one replaces it."""
         swarm.nodes(self._client)
         containers.remove(self.setting.found(self._client, TRIAL))
+
+    def tidy(self, versions: Collection[str]) -> None:
+        """See `base.Target`: images on this engine; none in a registry."""
+        prune(self._client, self.setting.name, self._repository, versions)
 
     def stop(self) -> list[Serving]:
         """See `base.Target`. Images stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import os
@@ -395,6 +396,21 @@ def test_changed_settings_of_the_same_model_are_deployed(tmp_path: Path, monkeyp
         (process,) = processes(made)
         assert process.host == "0.0.0.0"
         assert rollback(made, to=process.version).status == "skipped"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves the socket open
+def test_without_an_engine_the_other_environments_are_seen(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(project)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    path = project.root / "ml.yaml"
+    path.write_text(path.read_text().replace("\nstore:", "\n  staging: {target: container, port: 9}\nstore:"))
+    local, staging = operate.status(Project.open(path))
+    assert local["answers"] is True
+    assert staging["answers"] is None
+    assert "no Docker engine answers on DOCKER_HOST=unix:///nowhere.sock" in staging["note"]
+    with pytest.raises(InfraError):
+        operate.status(Project.open(path), "staging")
+    gc.collect()
 
 
 def test_a_limit_that_the_proof_does_not_fit_into_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,22 +125,33 @@ def test_outputs_that_cannot_be(predictor: Predictor, file: Path, name: str) -> 
     assert file.read_text() == before
 
 
-def test_standard_output_is_csv(model_folder: Path, file: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from stages.config.schema import ReadOptions\n"
-        "from stages.serving.batch import score; from stages.serving.predictor import Predictor\n"
-        "score(Predictor.load(Path(sys.argv[1])), Path(sys.argv[2]), None, ReadOptions()); print('after')"
-    )
-    root = str(Path(__file__).resolve().parents[3])
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(model_folder), str(file)],
-        cwd=root,
-        capture_output=True,
+PROGRAM = (
+    "import sys; from pathlib import Path; from stages.config.schema import ReadOptions\n"
+    "from stages.serving.batch import score; from stages.serving.predictor import Predictor\n"
+    "score(Predictor.load(Path(sys.argv[1])), Path(sys.argv[2]), None, ReadOptions()); print('after')"
+)
+
+
+def printed(model_folder: Path, file: Path, output: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(model_folder), str(file)],
+        cwd=Path(__file__).resolve().parents[3],
+        stdout=output,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=120,
-        check=True,
+        check=False,
     )
-    lines = done.stdout.splitlines()
+
+
+def test_a_full_disk_behind_standard_output_is_one(model_folder: Path, file: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        said = printed(model_folder, file, full).stderr
+    assert said.rstrip().splitlines()[-1].startswith("stages.errors.InfraError: DEP_DISK: standard output: No space")
+
+
+def test_standard_output_is_csv(model_folder: Path, file: Path) -> None:
+    lines = printed(model_folder, file, subprocess.PIPE).stdout.splitlines()
     assert lines[0] == "prediction,probability_false,probability_true,error"
     assert len(lines) == 7
     assert lines[-1] == "after"

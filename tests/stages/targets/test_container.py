@@ -14,6 +14,7 @@ import pytest
 from stages.config import load
 from stages.deploy import deploy, would_run
 from stages.errors import ConfigError, InfraError
+from stages.images import prune
 from stages.project import Project
 from stages.rollback import rollback
 from stages.targets import operate
@@ -64,6 +65,30 @@ def test_deploy_replace_rollback_stop(
     assert kit.left(client, made) == {}
     assert kit.version(made) is None
     assert client.networks.list(filters={"label": f"mlci.identity={kit.identity(made)}"}) == []
+
+
+def test_old_images_of_this_model_alone_are_removed(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped, monkeypatch
+) -> None:
+    monkeypatch.setattr(prune, "YOUNG_SECONDS", -1)
+    monkeypatch.setenv("MLCI_KEEP_IMAGES", "1")
+    made = kit.project(tmp_path / "p", name="old-houses")
+    other = kit.project(tmp_path / "other", name="other-houses")
+    for project in (made, other):
+        stopped(project)
+    versions = [deploy(made).summary["version"]]
+    deploy(other)
+    for seed in (2, 3):
+        versions.append(kit.retrain(made, seed))
+        deploy(made)
+
+    def images(name: str) -> list[str]:
+        return sorted(tag for image in client.images.list(name) for tag in image.tags)
+
+    assert images("old-houses") == sorted(f"old-houses:{version[:12]}" for version in versions[1:])
+    assert len(images("other-houses")) == 1
+    assert rollback(made).summary["version"] == versions[1]
+    assert rollback(made).summary["version"] == versions[0]  # built again, from the store
 
 
 def test_what_runs_is_confined(

@@ -127,6 +127,10 @@ same = [
 ]
 said["same"] = demo.predict(same) == demo.Answers(first.predictions * 2, first.probabilities * 2)
 said["none"] = demo.predict([])
+try:
+    demo.predict(row)
+except TypeError as error:
+    said["one"] = str(error)
 said["types"] = [type(first.predictions[0]).__name__, type(first.probabilities[0]["true"]).__name__]
 try:
     demo.predict([row, {**row, "delay": "secret", "when": "2024-03-31T02:30:00"}, 7])
@@ -144,6 +148,7 @@ def test_product_code_uses_it(installed: Venv) -> None:
     assert said["loaded early"] == []
     assert said["same"] is True
     assert said["none"] == [[], []]
+    assert "give a list of rows" in said["one"]
     assert said["types"] == ["bool", "float"]
     text, code, total, pointers = said["refused"]
     assert (code, total) == ("DAT_REFUSED", 3)
