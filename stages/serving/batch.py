@@ -230,11 +230,10 @@ def _printing() -> Iterator[None]:
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
     """A stream that becomes `output` when the block ends well; standard output if it is None."""
     if output is None:
-        with _printing():
-            # A descriptor of its own: arrow closes what it is given.
-            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:
-                sys.stdout.flush()
-                yield stream
+        # A descriptor of its own: arrow closes what it is given.
+        with _printing(), os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:
+            sys.stdout.flush()
+            yield stream
         return
     with disk_errors(output):
         handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")

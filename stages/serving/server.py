@@ -27,6 +27,7 @@ from stages.errors import InfraError
 from stages.records.atomic import write_json
 from stages.serving import sockets
 from stages.serving.app import Service
+from stages.serving.connection import Connection, Patience
 
 log = logging.getLogger("mlci")
 
@@ -62,7 +63,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 service,
-                http="httptools",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -73,6 +74,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(service.limits.grace_seconds)),
             )
         )
+        # What a caller does wrong is told to the caller; a line for each would let anybody fill the log.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self.service = service
         self.listening = listening
         self._public: asyncio.Server | None = None
@@ -84,6 +87,7 @@ class Server(uvicorn.Server):
         self._ending: asyncio.Task[None] | None = None
         self._withdrawing: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
+        self._patience: Patience | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -101,6 +105,8 @@ class Server(uvicorn.Server):
             (signal.SIGUSR2, self.withdraw),
         ):
             loop.add_signal_handler(number, action)
+        self._patience = Patience(self.server_state.connections, self.service.limits.deadline_seconds)
+        self._patience.look()
         if self.listening.lifeline is not None:
             loop.add_reader(self.listening.lifeline, self._lifeline)
         if self.listening.private:
@@ -115,6 +121,8 @@ class Server(uvicorn.Server):
         self._write_state()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._patience is not None:
+            self._patience.end()
         await super().shutdown(sockets)
         if self.listening.state is not None:
             self.listening.state.unlink(missing_ok=True)

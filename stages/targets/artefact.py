@@ -141,7 +141,7 @@ class FileTarget(ABC):
         else:
             self._put_back()
 
-    def tidy(self, versions: Collection[str]) -> None:
+    def tidy(self, versions: Collection[str]) -> None:  # noqa: B027  that nothing is to be done holds for each
         """Nothing is kept here but what serves."""
 
     def stop(self) -> list[Serving]:
