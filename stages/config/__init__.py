@@ -10,7 +10,7 @@ from typing import Any
 
 from stages.config import problems, rules
 from stages.config.schema import Config
-from stages.config.yamlfile import Document, KeyPath, assign, for_keys, read, substitute
+from stages.config.yamlfile import SECRET_KEYS, Document, KeyPath, assign, for_keys, read, substitute
 from stages.errors import ConfigError
 
 #: Where models are kept unless `store` or MLCI_STORE says otherwise.
@@ -50,8 +50,9 @@ class Loaded:
             raise ConfigError.group(list(self.unset[env].values()))
 
     def recorded(self, *sections: str) -> dict[str, Any]:
-        """Top-level sections as written, for `result.json`."""
-        return {name: self.document.data[name] for name in sections if name in self.document.data}
+        """Top-level sections as written, for `result.json`; a secret that stands there itself is left out."""
+        written = self.document.data
+        return {name: _without_secrets(written[name]) for name in sections if name in written}
 
     def keyed(self, *sections: str) -> dict[str, Any]:
         """Top-level sections for cache keys, which are recorded: a replaced value stands there by its digest
@@ -91,6 +92,16 @@ def load(path: Path, assignments: list[str] | None = None, environment: Mapping[
     if config is None or errors:
         raise ConfigError.group(sorted({e.what: e for e in errors}.values(), key=lambda e: problems.line_of(e.what)))
     return Loaded(config, document, for_keys(document.data, typed), path, unset)
+
+
+def _without_secrets(written: Any, key: Any = "") -> Any:
+    """What `url` and `user` hold says where data came from, and is no secret by itself."""
+    if isinstance(written, dict):
+        return {name: _without_secrets(value, name) for name, value in written.items()}
+    if isinstance(written, list):
+        return [_without_secrets(value) for value in written]
+    secret = key in SECRET_KEYS - {"url", "user"} and written is not None and "${" not in str(written)
+    return "(not recorded)" if secret else written
 
 
 def _postpone_empty_keys(document: Document, data: Any, later: Callable[[KeyPath, str, ConfigError], bool]) -> None:

@@ -203,6 +203,14 @@ def test_an_api_key_that_is_empty_is_refused_where_somebody_goes_there(tmp_path)
     assert "the key is empty" in said[0][1]
 
 
+def test_a_secret_that_is_written_out_is_not_recorded(tmp_path):
+    sets = ["deploy.local.api_key=hunter2", "deploy.production.registry={user: me, password: hunter2}"]
+    recorded = load(tmp_path, VALID, DEPLOY, sets=sets, REGISTRY="r", REG_PASSWORD="p").recorded("deploy")
+    assert "hunter2" not in str(recorded)
+    assert recorded["deploy"]["production"]["registry"]["user"] == "me"
+    assert recorded["deploy"]["production"]["api_key"] == "${REG_PASSWORD}"
+
+
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "line\n"])
 def test_an_api_key_that_no_header_carries_is_refused_and_not_shown(tmp_path, key):
     said = problems(tmp_path, VALID, DEPLOY, REGISTRY="r", REG_USER="u", REG_PASSWORD="p", LOCAL_KEY=key)
