@@ -58,10 +58,11 @@ def _common(parser: argparse.ArgumentParser, top: bool) -> None:
     parser.add_argument("-C", dest="directory", metavar="DIR", default=default(None), help="run as if started in DIR")
     parser.add_argument(
         "--set",
-        dest="assignments",
+        # argparse gives what stands after the command a namespace of its own and copies that over the first.
+        dest="assignments" if top else "more_assignments",
         metavar="KEY=VALUE",
-        action="append" if top else _AppendShared,
-        default=default([]),
+        action="append",
+        default=[],
         help="set a key of the configuration, for example data.source=new.csv",
     )
     parser.add_argument("--json", action="store_true", default=default(False), help="one machine-readable last line")
@@ -69,15 +70,6 @@ def _common(parser: argparse.ArgumentParser, top: bool) -> None:
         "--log-format", choices=["text", "json"], default=default("text"), help="lines on standard error"
     )
     parser.add_argument("--verbose", action="store_true", default=default(False), help="say more")
-
-
-class _AppendShared(argparse.Action):
-    """Appends to what the same option collected before the command."""
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), values])
 
 
 def _parser(words: list[str]) -> _Parser:
@@ -352,6 +344,7 @@ def main(argv: list[str] | None = None) -> int:
         if command is None:
             _parser(words).print_help()
             return 0
+        arguments.assignments = [*arguments.assignments, *arguments.more_assignments]
         _set_up(arguments)
         answer = COMMANDS[command][1](arguments)
     except MlciError as error:

@@ -33,8 +33,8 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
 class Untyped(str):
     """Text that takes the type of the key that receives it.
 
-    A value that is exactly ``${VAR}``, or that comes from ``--set``: a text key takes it unchanged, any other key
-    takes `typed()` of it.
+    A value that is exactly ``${VAR}``, or that comes plain from ``--set``: a text key takes it unchanged, any other
+    key takes `typed()` of it.
     """
 
     def typed(self) -> Any:
@@ -259,7 +259,9 @@ def assign(document: Document, assignments: list[str]) -> Document:
         if not isinstance(at, dict):
             raise ConfigError("CFG_SET", f"{option}: the file holds no keys", "write ml.yaml as a mapping")
         value = scalar_or_flow(text)
-        at[parts[-1]] = value if isinstance(value, dict | list) else Untyped(text)
+        quoted = isinstance(value, str) and text.strip()[:1] in ("'", '"')
+        absent = value is None and bool(text.strip())
+        at[parts[-1]] = value if isinstance(value, dict | list) or quoted or absent else Untyped(text)
         origins[parts] = option
     return Document(document.name, data, document.lines, origins)
 

@@ -68,3 +68,11 @@ def test_a_bug_has_its_trace_in_either_form(repository, monkeypatch, log_format)
     else:
         assert said.err.startswith("Traceback")
         assert said.err.endswith(f"RuntimeError: of mlci\n{cli.REPORT}\n")
+
+
+def test_settings_before_and_after_the_command_all_count(repository):
+    said = repository.run("--set", "model.sed=1", "--set", "nam=a", "check", "--set", "tsak=b")
+    assert (said.exit_code, len(said.codes)) == (2, 3)
+    assert {"model.sed", "nam", "tsak"} <= set(said.err.replace(":", " ").split())
+    for words in (["--set", "model.seed=x", "check"], ["check", "--set", "model.seed=x"]):
+        assert repository.run(*words).exit_code == 2

@@ -110,6 +110,12 @@ def test_set_replaces_adds_and_takes_yaml():
     assert document.where(("a", "b")) == "--set a.b: a.b"
 
 
+def test_set_takes_quotes_and_null_as_yaml_does():
+    document = yamlfile.assign(yamlfile.parse("a: 1", "t"), ['a="[a-z]+"', "b='5'", "c=null", "d=~", "e=", 'f=say "x"'])
+    assert document.data == {"a": "[a-z]+", "b": "5", "c": None, "d": None, "e": "", "f": 'say "x"'}
+    assert not isinstance(document.data["b"], yamlfile.Untyped)
+
+
 @pytest.mark.parametrize("assignment", ["a", "=1", "a..b=1", "c.d=1"])
 def test_set_refuses_what_it_cannot_place(assignment):
     with pytest.raises(ConfigError, match="CFG_SET"):
