@@ -106,9 +106,10 @@ def _status(environment: Environment) -> dict[str, Any]:
             answers = target.answers(environment.version(alias.digest))
         except ArtefactError as error:
             return _entry(environment, error.what)
-    note = _note(environment, [s.version for s in serving], answers)
-    if answers and note is None:
-        note = _with_other_settings(environment, target)
+    versions = [s.version for s in serving]
+    note = _note(environment, versions, answers)
+    if alias is not None and versions == [alias.digest]:
+        note = _with_other_settings(environment, target) or note  # the wrong port, say, explains no answer
     return _entry(environment, note, answers)
 
 

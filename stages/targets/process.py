@@ -156,6 +156,8 @@ class ProcessTarget:
         process, changed = found[-1], []
         if process.host not in (None, self.place.host):
             changed.append("host")
+        if ((process.state() or {}).get("public") or {}).get("port", self.place.port) != self.place.port:
+            return [*changed, "port"]  # there is nobody to ask on the other one
         limits, wanted = process.limits(), services.limits_of(os.environ)
         if limits is not None:
             changed += sorted(name for name in limits.keys() | wanted.keys() if limits.get(name) != wanted.get(name))
