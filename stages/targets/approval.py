@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from stages.errors import ArtefactError, GateError, MlciError, UsageError
@@ -10,6 +11,11 @@ from stages.records import result
 from stages.records.jsonfile import read_json
 from stages.records.stage import outputs_of
 from stages.store import model_digest
+
+#: What people leave where a text is to be written.
+_PLACEHOLDER = re.compile(
+    r"\b(?:TODO|TBD|FIXME|XXX+|lorem ipsum)\b|<[a-z][a-z _-]*>|\{\{.*?\}\}|^\s*(?:\.\.\.|…|\?+)\s*$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ def approval(project: Project, override: str | None) -> Approval:
 
     Raises:
         ArtefactError: there is no model, or it does not match its record; GATE_RECORD: nor does the gate's word.
-        GateError: DEP_NOT_APPROVED, DEP_TESTS.
+        GateError: DEP_NOT_APPROVED, DEP_TESTS, DEP_CARD.
         UsageError: CFG_USAGE: the reason is empty.
     """
     if override is not None and not override.strip():
@@ -39,7 +45,7 @@ def approval(project: Project, override: str | None) -> Approval:
         raise GateError("DEP_NOT_APPROVED", "the gate has not judged a model here", "run: mlci run, or mlci validate")
     outputs_of(project, "train")
     digest = model_digest(project.folder("train"))
-    found = [error for error in (_gate(project, digest), _tests(project)) if error is not None]
+    found = [error for error in (_gate(project, digest), _tests(project), _card(project)) if error is not None]
     if found and override is None:
         raise found[0]
     why = "" if _gate(project, digest) else str(read_json(project.folder("validate") / "gate.json").get("sentence", ""))
@@ -63,6 +69,25 @@ def _gate(project: Project, digest: str) -> MlciError | None:
         return GateError("DEP_NOT_APPROVED", "the gate's word is about another model than the one in .mlci/train", todo)
     if gate.get("approved") is not True:
         return GateError("DEP_NOT_APPROVED", str(gate.get("sentence", "the gate did not approve this model")), todo)
+    if judged.config.get("validate", {}) != project.loaded.recorded("validate").get("validate", {}):
+        what = "the gate approved this model under another validate: than the one in ml.yaml now"
+        return GateError("DEP_NOT_APPROVED", what, todo)
+    return None
+
+
+def _card(project: Project) -> MlciError | None:
+    """A model card with something left to fill in describes no model."""
+    try:
+        card = (project.folder("train") / "MODEL_CARD.md").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    for heading, key in (("Owner", "owner"), ("Intended use", "intended_use"), ("Limits", "limits")):
+        said = card.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].replace("\\", "").strip()
+        left = _PLACEHOLDER.search(said)
+        if left:
+            what = f"the model card is not finished: {heading.lower()} says {left.group()!r}"
+            todo = f"write card.{key} in ml.yaml, or leave it out, then run: mlci run; or give --override-gate REASON"
+            return GateError("DEP_CARD", what, f"{todo} --by NAME")
     return None
 
 

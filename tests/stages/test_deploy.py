@@ -225,7 +225,11 @@ def refusal(project: Project, **options: Any) -> MlciError:
 
 
 @pytest.mark.parametrize(
-    "case", ["no gate", "not approved", "another model", "changed verdict", "no tests", "failed tests", "other tests"]
+    "case",
+    [
+        *("no gate", "not approved", "another model", "changed verdict", "other thresholds", "unfinished card"),
+        *("no tests", "failed tests", "other tests"),
+    ],
 )
 def test_only_an_approved_and_tested_model_is_deployed(tmp_path: Path, case: str) -> None:
     project = modelkit.project(tmp_path / "demo", free_port())
@@ -242,6 +246,16 @@ def test_only_an_approved_and_tested_model_is_deployed(tmp_path: Path, case: str
         (project.folder("validate") / "gate.json").write_text(
             json.dumps({"approved": True, "model": model_digest(project.folder("train"))})
         )
+    elif case == "other thresholds":
+        config = project.root / "ml.yaml"
+        config.write_text(config.read_text() + "validate: {metrics: {accuracy: {min: 0.99}}}\n")
+        project = Project.open(config)
+    elif case == "unfinished card":
+        wanted = "DEP_CARD"
+        card = project.folder("train") / "MODEL_CARD.md"
+        card.write_text("# demo\n\n## Owner\n\nTODO: who\n\n## Limits\n\nnot stated\n")
+        modelkit.write_result(project, "train")
+        modelkit.judge(project, approved=True)
     else:
         wanted = "DEP_TESTS"
         config = project.root / "ml.yaml"
