@@ -1,6 +1,6 @@
 import mlci.Stage
 
 /** Fetches, checks and splits the data. See mlPrepare.txt. */
-Map call(Map arguments = [:]) {
+Map call(Object arguments = [:]) {
     return Stage.of(this, 'mlPrepare', [:], arguments).run('prepare')
 }

@@ -43,24 +43,37 @@ exit 5
             script.error('mlci: agents run Linux or macOS; this one runs Windows')
         }
         String place = temporary()
-        String name = 'mlci-' + words[0]
-        String answer = "${place}/${name}.answer.json"
-        script.writeFile(file: "${place}/${name}.call.json", text: JsonOutput.toJson([arguments: words]), encoding: 'UTF-8')
-        List variables = ["MLCI_CALL=${place}/${name}.call.json", "MLCI_ANSWER=${answer}"] + environment()
+        String mine = own(place)
+        String answer = "${mine}/answer.json"
+        script.writeFile(file: "${mine}/call.json", text: JsonOutput.toJson([arguments: words]), encoding: 'UTF-8')
+        List variables = ["MLCI_CALL=${mine}/call.json", "MLCI_ANSWER=${answer}"] + environment()
         int code = start(place, variables, label)
         Map told = script.fileExists(answer) ? Json.read(script.readFile(file: answer, encoding: 'UTF-8')) : [:]
+        remove(mine)
         return told + [exit_code: code]
     }
 
     /** Runs the body with `mlci` as a command in its path. */
     Object around(Closure body) {
         String place = temporary()
+        String mine = own(place)
         List variables = install(place)
-        script.writeFile(file: "${place}/mlci-bin/mlci", text: SCRIPT, encoding: 'UTF-8')
-        script.withEnv(["MLCI_BIN=${place}/mlci-bin/mlci"]) {
+        script.writeFile(file: "${mine}/mlci", text: SCRIPT, encoding: 'UTF-8')
+        script.withEnv(["MLCI_BIN=${mine}/mlci"]) {
             script.sh(label: 'mlci: put the command in the path', script: 'chmod +x "$MLCI_BIN"', encoding: 'UTF-8')
         }
-        return script.withEnv(variables + environment() + ["PATH+MLCI=${place}/mlci-bin"]) { body() }
+        Object result = script.withEnv(variables + environment() + ["PATH+MLCI=${mine}"]) { body() }
+        remove(mine)
+        return result
+    }
+
+    /** A folder for one call alone: parallel branches on one agent share the workspace's temporary folder. */
+    private static String own(String place) {
+        return "${place}/mlci-call-${UUID.randomUUID()}"
+    }
+
+    private void remove(String folder) {
+        script.dir(folder) { script.deleteDir() }
     }
 
     private int start(String place, List variables, String label) {

@@ -75,6 +75,12 @@ class Course implements Serializable {
         return (options.agents[stage] ?: options.agent) as String
     }
 
+    /** The arguments whose values are of one type: that of the default. */
+    @NonCPS
+    static Map plain(Map known) {
+        return known.findAll { key, value -> !(key in ['lock', 'approval', 'agents', 'credentials', 'timeouts', 'retries']) }
+    }
+
     /** What is wrong with the arguments, as far as that shows without the configuration; an empty text when nothing is. */
     @NonCPS
     static String wrongShape(Map options) {
@@ -91,6 +97,11 @@ class Course implements Serializable {
             problem = problem ?: "mlPipeline: override is 'never' or 'ask'"
         }
         problem = problem ?: Options.badResult('mlPipeline', options.onFail)
+        Map hours = options.approval ? options.approval.findAll { key, value -> key == 'hours' } : [:]
+        Map counts = [timeouts: options.timeouts, retries: options.retries, approval: hours]
+        problem = problem ?: counts.collect { key, map ->
+            Options.badType("mlPipeline: ${key}", map.collectEntries { name, value -> [(name): 0] }, map)
+        }.find { text -> text } ?: ''
         return problem ?: options.credentials.collect { name, list ->
             Options.badCredentials("mlPipeline: credentials.${name}", list)
         }.find { text -> text } ?: ''

@@ -31,13 +31,15 @@ class Delivery implements Serializable {
     Map decision
     String parcel
 
-    static Delivery of(Object script, Map given) {
+    static Delivery of(Object script, Object given) {
         Map known = [:] + OWN
         for (int i = 0; i < HANDED_ON.size(); i++) {
             known[HANDED_ON[i]] = (Options.PLACE + Options.COMMON)[HANDED_ON[i]]
         }
-        Map options = Options.merged(known, given)
-        String problem = Options.unknown('mlPipeline', given, known.keySet() as List) ?: Course.wrongShape(options)
+        String problem = Options.unnamed('mlPipeline', given) ?: Options.unknown('mlPipeline', given, known.keySet() as List) ?:
+            Options.badType('mlPipeline', Course.plain(known), given)
+        Map options = problem ? known : Options.merged(known, given)
+        problem = problem ?: Course.wrongShape(options)
         if (problem) {
             script.error(problem)
         }
@@ -271,13 +273,13 @@ class Delivery implements Serializable {
     /** Hands `.mlci` on: small as a stash, else as an artefact. */
     private void pack() {
         String place = temporary()
-        Map packed = step('pack').call('pack', ["${place}/mlci.pack".toString()])
+        Map packed = step('pack').call('pack', ["${place}/${packName()}".toString()])
         parcel = (packed.bytes ?: 0) <= (options.stashLimit as long) * 1024 * 1024 ? 'stash' : 'artefact'
         script.dir(place) {
             if (parcel == 'stash') {
-                script.stash(name: 'mlci', includes: 'mlci.pack')
+                script.stash(name: packName(), includes: packName())
             } else {
-                script.archiveArtifacts(artifacts: 'mlci.pack', fingerprint: true)
+                script.archiveArtifacts(artifacts: packName(), fingerprint: true)
             }
         }
     }
@@ -286,12 +288,17 @@ class Delivery implements Serializable {
         String place = temporary()
         script.dir(place) {
             if (parcel == 'stash') {
-                script.unstash('mlci')
+                script.unstash(packName())
             } else {
-                script.unarchive(mapping: ['mlci.pack': 'mlci.pack'])
+                script.unarchive(mapping: [(packName()): packName()])
             }
         }
-        step('unpack').call('unpack', ["${place}/mlci.pack".toString()])
+        step('unpack').call('unpack', ["${place}/${packName()}".toString()])
+    }
+
+    /** By the model's name: a build may have several. */
+    private String packName() {
+        return "mlci-${plan.name}.pack"
     }
 
     private String temporary() {

@@ -24,10 +24,50 @@ class Options implements Serializable {
         ssh_key: ['variable', 'user'],
     ]
 
-    /** The defaults with what was given on top; a key given as null keeps its default. */
+    /**
+     * The defaults with what was given on top; a key given as null keeps its default. A text that says what a boolean or a
+     * number is to be is taken for it: parameters and variables of a job are texts, and any text is true to Groovy.
+     */
     @NonCPS
     static Map merged(Map known, Map given) {
-        return [:] + known + given.findAll { key, value -> value != null }
+        Map all = [:] + known + given.findAll { key, value -> value != null }
+        return all.collectEntries { key, value ->
+            return [(key): Options.typed(known[key], value)]
+        }
+    }
+
+    @NonCPS
+    static Object typed(Object like, Object value) {
+        if (like instanceof Boolean && (value as String) in ['true', 'false']) {
+            return (value as String) == 'true'
+        }
+        return like instanceof Number ? (value as String) as int : value
+    }
+
+    /** Which value is not what its default is: a boolean, a whole number or a map. An empty text when none. */
+    @NonCPS
+    static String badType(String step, Map known, Map given) {
+        return given.findAll { key, value -> value != null }.collect { key, value ->
+            if (known[key] instanceof Boolean && !((value as String) in ['true', 'false'])) {
+                return "${step}: ${key} is true or false, not '${Options.oneLine(value)}'".toString()
+            }
+            if (known[key] instanceof Number && !Options.isCount(value)) {
+                return "${step}: ${key} is a whole number, not '${Options.oneLine(value)}'".toString()
+            }
+            boolean wrong = known[key] instanceof Map && !(value instanceof Map)
+            return wrong ? "${step}: ${key} is a map, for example ${key}: [a: 'b']".toString() : ''
+        }.find { text -> text } ?: ''
+    }
+
+    @NonCPS
+    static boolean isCount(Object value) {
+        return (value as String).matches('[0-9]{1,9}')
+    }
+
+    /** What is wrong with what stands in the brackets of a step, in one line; an empty text when nothing is. */
+    @NonCPS
+    static String unnamed(String step, Object given) {
+        return given instanceof Map ? '' : "${step}: arguments have names, for example ${step}(python: 'python3.12')".toString()
     }
 
     /** What is wrong with the keys of `given`, in one line; an empty text when nothing is. */

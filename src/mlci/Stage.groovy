@@ -16,10 +16,14 @@ class Stage implements Serializable {
     final Map options
 
     /** `own`: the arguments that only this step takes, with their defaults. */
-    static Stage of(Object script, String step, Map own, Map given, Map common = Options.COMMON) {
+    static Stage of(Object script, String step, Map own, Object given, Map common = Options.COMMON) {
         Map known = [:] + Options.PLACE + common + own
-        String problem = Options.unknown(step, given, known.keySet() as List) ?:
-            Options.badCredentials(step, given.credentials ?: []) ?: Options.badResult(step, given.onFail)
+        String problem = Options.unnamed(step, given) ?: Options.unknown(step, given, known.keySet() as List) ?:
+            Options.badType(step, known, given) ?: Options.badCredentials(step, given.credentials ?: []) ?:
+            Options.badResult(step, given.onFail)
+        if (!problem && script.env.NODE_NAME == null) {
+            problem = "${step}: this runs on an agent; call it inside of node { } or of a stage that has one"
+        }
         if (problem) {
             script.error(problem)
         }

@@ -418,3 +418,35 @@ def test_wrong_arguments_are_refused_before_an_agent_is_taken(place: Place) -> N
     assert result == "FAILURE"
     assert "ERROR: mlPipeline: there is no 'enviroments'; did you mean 'environments'?" in log
     assert "Running on" not in log
+
+
+@pytest.mark.timeout(600)
+def test_parallel_branches_on_one_agent_are_calls_of_their_own(place: Place) -> None:
+    script = f"""
+def go(String name) {{
+  return {{ echo "made ${{name}}: " + mlPrepare({PYTHON}, dir: name).folder }}
+}}
+node {{
+  withEnv([{settings(place)}]) {{
+    checkout scm
+    sh(label: 'Four models', script: 'for m in a b c d; do mkdir -p $m; cp -R ml.yaml *.csv *.py tests $m; done')
+    parallel(a: go('a'), b: go('b'), c: go('c'), d: go('d'))
+  }}
+}}
+"""
+    result, log, _ = place.end(place.start("parallel", script))
+    assert result == "SUCCESS", log
+    for name in "abcd":
+        assert f"made {name}: {name}/.mlci/prepare" in log, log
+
+
+@pytest.mark.timeout(600)
+def test_wrong_values_are_named_in_the_sandbox_too(place: Place) -> None:
+    calls = ["mlTrain(timeout: 'ten')", "mlDeploy('local')", "mlPipeline(retries: [agent: 'x'])", "mlTest(set: 'a=b')"]
+    tries = "; ".join(f"try {{ {call} }} catch (Exception e) {{ echo 'refused: ' + e.message }}" for call in calls)
+    result, log, _ = place.end(place.start("values", f"{tries}\nmlTrain()\n"))
+    assert result == "FAILURE"
+    for word in ("timeout is a whole number", "arguments have names", "agent is a whole number", "set is a map"):
+        assert word in log, word
+    assert "ERROR: mlTrain: this runs on an agent" in log
+    assert "\tat " not in log

@@ -220,6 +220,53 @@ class LibraryTest {
     }
 
     @Test
+    void callsDoNotShareFiles() {
+        run('''node { mlTrain(dir: 'a'); mlTrain(dir: 'b'); withMlci { mlTrain(dir: 'c') }; withMlci { } }''')
+        List written = steps.of('writeFile').collect { it.arguments[0].file }.findAll { !it.contains('.pyz') }
+        assert written.size() == 5 && written.unique(false).size() == 5
+        assert steps.commands.collect { it[-1].MLCI_ANSWER }.unique(false).size() == 3
+        assert steps.files.keySet().every { it.endsWith('.pyz') }
+    }
+
+    @Test
+    void aStepOutsideOfAnAgentSaysSo() {
+        assert failure('mlTrain()') == 'mlTrain: this runs on an agent; call it inside of node { } or of a stage that has one'
+        assert failure('withMlci { }').contains('this runs on an agent')
+    }
+
+    @Test
+    void textsOfParametersAreTakenForWhatTheyMean() {
+        run('''node { mlValidate(first: 'false'); mlValidate(first: "${'true'}"); mlTrain(timeout: '5', verbose: null) }''')
+        assert words(0) == ['validate', '--config=ml.yaml']
+        assert words(1) == ['validate', '--first', '--config=ml.yaml']
+        assert steps.of('timeout')[0].arguments[0].time == 5
+        steps.commands.clear()
+        run("mlPipeline(dryRun: 'false', lock: 'false', first: 'false', environments: ['staging'], approval: false, stashLimit: '0', timeouts: [train: '9'])")
+        assert 'deploy' in commands() && steps.of('milestone').isEmpty() && !words(4).contains('--first')
+        assert steps.of('unarchive').size() == 1
+    }
+
+    @Test
+    void valuesOfAnotherTypeAreRefused() {
+        Map refused = [
+            "mlTrain(timeout: 'ten')": "mlTrain: timeout is a whole number, not 'ten'",
+            "mlTrain(timeout: -1)": "mlTrain: timeout is a whole number, not '-1'",
+            "mlTrain(set: 'a=b')": 'mlTrain: set is a map',
+            "mlValidate(first: 'no')": "mlValidate: first is true or false, not 'no'",
+            "mlDeploy('production')": 'mlDeploy: arguments have names',
+            "mlPipeline('production')": 'mlPipeline: arguments have names',
+            "mlPipeline(stashLimit: 'x')": 'mlPipeline: stashLimit is a whole number',
+            "mlPipeline(dryRun: 1)": 'mlPipeline: dryRun is true or false',
+            "mlPipeline(set: ['a'])": 'mlPipeline: set is a map',
+            "mlPipeline(timeouts: [train: '1h'])": "mlPipeline: timeouts: train is a whole number, not '1h'",
+            "mlPipeline(retries: [agent: true])": 'mlPipeline: retries: agent is a whole number',
+            "mlPipeline(approval: [hours: 'x'])": 'mlPipeline: approval: hours is a whole number',
+        ]
+        refused.each { call, what -> assert failure("node { ${call} }")?.startsWith(what), call }
+        assert commands() == []
+    }
+
+    @Test
     void windowsIsRefused() {
         steps.replaced.isUnix = { Call call, World here -> false }
         assert failure('node { mlTrain() }').contains('Windows')
@@ -228,8 +275,9 @@ class LibraryTest {
     @Test
     void withMlciPutsTheCommandInThePath() {
         run('''node { withMlci { sh(label: 'x', script: 'mlci status') } }''')
-        String command = steps.files['/ws@tmp/mlci-bin/mlci']
-        assert command.startsWith('#!/bin/sh') && command.contains('"$MLCI_PYZ" "$@"')
+        Map written = steps.of('writeFile').collect { it.arguments[0] }.find { it.file.endsWith('/mlci') }
+        assert written.text.startsWith('#!/bin/sh') && written.text.contains('"$MLCI_PYZ" "$@"')
+        assert steps.files.keySet().every { it.endsWith('.pyz') }
     }
 
     // ---- the pipeline
@@ -383,7 +431,7 @@ class LibraryTest {
     void largeResultsTravelAsArtefacts() {
         run("mlPipeline(environments: ['staging'], approval: false, stashLimit: 0)")
         assert steps.of('stash').isEmpty() && steps.of('unarchive').size() == 1
-        assert steps.of('archiveArtifacts').any { it.arguments[0].artifacts == 'mlci.pack' && it.arguments[0].fingerprint }
+        assert steps.of('archiveArtifacts').any { it.arguments[0].artifacts == 'mlci-flights.pack' && it.arguments[0].fingerprint }
     }
 
     @Test

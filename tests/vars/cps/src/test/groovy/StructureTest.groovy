@@ -18,6 +18,8 @@ class StructureTest extends BasePipelineTest {
         helper.registerAllowedMethod('pwd', [Map]) { '/ws@tmp' }
         helper.registerAllowedMethod('writeFile', [Map]) { Map m -> files[m.file as String] = m.text }
         helper.registerAllowedMethod('readFile', [Map]) { Map m -> '{"text": "fine", "folder": ".mlci/train"}' }
+        helper.registerAllowedMethod('dir', [String, Closure]) { String folder, Closure body -> body() }
+        helper.registerAllowedMethod('deleteDir', []) { }
         helper.registerAllowedMethod('fileExists', [String]) { String path -> path.endsWith('answer.json') || files.containsKey(path) }
         helper.registerAllowedMethod('libraryResource', [Map]) { Map m -> m.resource.endsWith('256') ? 'a' * 64 : 'UEs=' }
         helper.registerAllowedMethod('withEnv', [List, Closure]) { List pairs, Closure body -> body() }
@@ -27,7 +29,7 @@ class StructureTest extends BasePipelineTest {
         helper.registerAllowedMethod('archiveArtifacts', [Map]) { }
         helper.registerAllowedMethod('error', [String]) { String text -> throw new IllegalStateException(text) }
         helper.registerAllowedMethod('sh', [Map]) { Map m -> 0 }
-        binding.setVariable('env', [:])
+        binding.setVariable('env', [NODE_NAME: 'any'])
         binding.setVariable('currentBuild', [:])
     }
 

@@ -24,6 +24,12 @@ abstract class LibScript extends SerializableScript {
         if (name == 'withEnv') {
             first.each { String pair -> variables[pair.substring(0, pair.indexOf('='))] = pair.substring(pair.indexOf('=') + 1) }
         }
+        if (name == 'node') {
+            variables.NODE_NAME = first
+            Object result = last.call()
+            variables.remove('NODE_NAME')
+            return result
+        }
         if (last instanceof Closure) {
             return last.call()
         }

@@ -109,11 +109,17 @@ class SandboxTest {
         assert failure("mlPipeline(zzzzzzzzzzzzzzz: 1)").contains('it takes: agent, agents')
         assert failure("mlPipeline(environments: ['x'])").contains("there is no 'x'")
         assert failure("mlPipeline(approval: 3)").contains('approval is a map')
+        assert failure("mlPipeline('x')").contains('arguments have names')
+        assert failure("mlPipeline(timeouts: [train: '1h'])").contains("not '1h'")
+        assert failure("mlPipeline(dryRun: 'no', first: 'false')").contains('dryRun is true or false')
+        LibScript.variables = [:]
+        assert failure('mlTrain()').contains('runs on an agent')
         assert failure("mlPipeline(branch: ['a'], credentials: [all: [[id: 'a', kind: 'b']]])").contains("no kind 'b'")
     }
 
     @Test
     void everyStep() {
+        LibScript.variables = [NODE_NAME: 'any']
         run("""
             mlPrepare(python: 'p', cache: 'c', store: 's', dir: 'd', verbose: true)
             mlTrain(verifyReproducible: true)
@@ -128,8 +134,9 @@ class SandboxTest {
 
     @Test
     void failures() {
+        LibScript.variables = [NODE_NAME: 'any']
         LibScript.answer = { List words -> [exit_code: 5, error: [code: 'X', what: 'w', todo: 't']] }
-        assert failure('mlDeploy(retries: 1)').contains('exit 5 X: w; t')
+        assert failure("mlDeploy(retries: '1', verbose: 'true')").contains('exit 5 X: w; t')
         LibScript.answer = { List words -> [exit_code: 4, text: 'cannot tell', verdict: 'inconclusive', inconclusive: 'ask'] }
         run('mlValidate()')
         run('mlValidate(ask: true)')
