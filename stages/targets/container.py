@@ -159,7 +159,7 @@ class ContainerTarget:
             behind = Gateway(self.setting, self.published.host, self.published.port, self.published.gateway)
             if not gateway.attached(found[0], self.setting) or not behind.runs(self._client):
                 return False
-            asked = Inside(found[0], gateway.ALIAS)
+            asked = Inside(found[0], gateway.address(self._client, self.setting))
         elif not containers.published(found[0], self.published.host, self.published.port):
             return False
         try:
@@ -288,7 +288,7 @@ class ContainerTarget:
 
     def _await_found(self, container: Container, version: str) -> None:
         """Wait until a request through the gateway is answered by this version."""
-        words = ("serves", gateway.ALIAS, str(PORT), version, str(_FOUND_SECONDS))
+        words = ("serves", gateway.address(self._client, self.setting), str(PORT), version, str(_FOUND_SECONDS))
         try:
             got = containers.verb(container, *words)
         except OSError as error:
@@ -302,7 +302,7 @@ class ContainerTarget:
 
     def _await_share(self, container: Container) -> None:
         """What served before is of the same version: wait until a request through the gateway has reached this one."""
-        behind, own = Inside(container, gateway.ALIAS), Inside(container)
+        behind, own = Inside(container, gateway.address(self._client, self.setting)), Inside(container)
 
         def asked() -> float:
             lines = own.text("/metrics").splitlines()

@@ -237,6 +237,16 @@ def network(client: DockerClient, setting: Setting) -> Network:
         return client.networks.create(setting.own_prefix, driver="bridge", labels=setting.labels(NETWORK))
 
 
+def address(client: DockerClient, setting: Setting) -> str:
+    """Where the newest gateway that runs is asked from inside: its address, since an engine that joined and left a
+    swarm has forgotten the names of what ran meanwhile."""
+    for container in reversed([c for c in setting.found(client, GATEWAY) if containers.runs(c)]):
+        for found in container.attrs["NetworkSettings"]["Networks"].values():
+            if found.get("IPAddress"):
+                return str(found["IPAddress"])
+    return ALIAS
+
+
 def attach(client: DockerClient, setting: Setting, container: Container) -> None:
     """Let the gateway find a model."""
     with engine_errors(f"attaching {container.name}"):

@@ -197,6 +197,23 @@ def test_changed_settings_of_the_same_model_are_deployed(
     assert "first-key" not in caplog.text
 
 
+def test_a_gateway_whose_name_the_engine_forgot_is_found(
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+) -> None:
+    """As an engine does that joins a swarm and leaves it."""
+    made = kit.project(tmp_path / "p")
+    stopped(made)
+    deploy(made)
+    (network,) = client.networks.list(filters={"label": f"mlci.identity={kit.identity(made)}"})
+    (behind,) = kit.described(client, made, "gateway")
+    network.disconnect(behind["Id"])
+    network.connect(behind["Id"])
+    after = kit.retrain(made, 2)
+    assert deploy(made).status == "done"
+    assert kit.version(made) == after
+    assert operate.status(made)[0]["answers"]
+
+
 def test_what_a_killed_deployment_left_does_not_count_against_what_serves(
     client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
 ) -> None:
@@ -236,7 +253,8 @@ def test_the_watch_window_puts_the_old_model_back(
         assert process.stderr is not None
         for line in process.stderr:
             if "watching" in line:
-                for container in client.containers.list(filters={"label": "mlci.role=model"}):
+                ours = ["mlci.role=model", f"mlci.identity={kit.identity(made)}"]  # on an engine with others'
+                for container in client.containers.list(filters={"label": ours}):
                     if container.labels["mlci.version"] != before:
                         container.kill()
         assert process.wait() == 5
