@@ -129,7 +129,7 @@ def _test(arguments: argparse.Namespace) -> Answer:
 
 
 def _validate(arguments: argparse.Namespace) -> Answer:
-    if arguments.explain:
+    if arguments.explain is not None:
         from stages.commands.explain import rule
 
         return rule(_open(arguments), arguments.explain)

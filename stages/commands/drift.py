@@ -94,7 +94,7 @@ def _reference(project: Project, model: Model) -> Reference:
 
 def _table(compared: list[Compared]) -> list[str]:
     width = max([len(one.column) for one in compared] + [6])
-    lines = [f"{'column':<{width}}  {'PSI':>8}  {'from':>8}  {'p':>8}  largest change"]
+    lines = [f"{'column':<{width}}  {'PSI':>8}  {'limit':>8}  {'p':>8}  largest change"]
     for one in compared:
         bins = list(zip(one.names, one.reference, one.current, strict=True))
         name, before, now = max(bins, key=lambda bin_: abs(bin_[2] - bin_[1]))

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from stages.gate.bins import Bins, Counts
-from stages.gate.outcome import Outcome, rows, short
+from stages.gate.outcome import Outcome, percent, rows, short
 
 MATERIAL, CRITICAL = 0.1, 0.95
 #: Promised is 5 %; the rest pays for the approximation of the χ² test at 100 rows.
@@ -184,7 +184,7 @@ def judge(compared: Sequence[Compared], max_share: float, n: int) -> Outcome:
     details = {"columns": [one.as_dict() for one in compared]}
     said = f"{len(drifted)} of {len(compared)} features have drifted from the champion's training data"
     shown = f": {', '.join(drifted[:5])}" + (f" and {len(drifted) - 5} more" if drifted[5:] else "") if drifted else ""
-    limit = f"at most {max_share:.0%} may, {rows(n)}"
+    limit = f"at most {percent(max_share)} may, {rows(n)}"
     if share > max_share:
         sentence = f"{said}{shown} ({limit})"
         return Outcome("drift.features", "failed", sentence, "GATE_DRIFT", share, max_share, None, n, details)
@@ -196,7 +196,7 @@ def judge_one(what: str, compared: Compared, n: int) -> Outcome:
     """Drift of the label or of the predictions: worth a look, and no fault of the model."""
     rule, details = f"drift.{what}", compared.as_dict()
     least = max(MATERIAL, compared.critical)
-    told = f"PSI {short(compared.psi)}, drift from {short(least)}, p {compared.p:.2g}, {rows(n)}"
+    told = f"PSI {short(compared.psi)}, limit {short(least)}, p {compared.p:.2g}, {rows(n)}"
     if compared.drifted:
         sentence = f"the {what} has drifted from the champion's training data ({told})"
         return Outcome(rule, "warned", sentence, "GATE_DRIFT", compared.psi, least, None, n, details)

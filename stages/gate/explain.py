@@ -43,6 +43,9 @@ def explain(folder: Path, rule: str) -> list[str]:
     known = [found["rule"] for found in gate["rules"]]
     wanted = [found for found in gate["rules"] if found["rule"] == rule or found["rule"].startswith(rule + ".")]
     if not wanted:
+        if rule in HOW:
+            configured = "nothing in ml.yaml asks for it, or there was nothing to compare with"
+            return [f"{rule}: not in the last verdict: {configured}", f"how: {HOW[rule]}"]
         close = difflib.get_close_matches(rule, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError("CFG_USAGE", f"the last verdict has no rule {rule!r}", f"{hint}rules: {', '.join(known)}")

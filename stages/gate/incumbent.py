@@ -104,13 +104,18 @@ def _comparable(own: Mapping[str, Any], signature: Mapping[str, Any], test: Path
     if own["task"] != signature["task"] or own["target"]["name"] != signature["target"]["name"]:
         raise CannotScore(f"it predicts {own['target']['name']} ({own['task']})")
     if signature["classes"] is not None and set(own["classes"]) != set(signature["classes"]):
-        raise CannotScore(f"it knows the classes {', '.join(map(metrics.canonical, own['classes']))}")
+        known, now = ({metrics.canonical(one) for one in side["classes"]} for side in (own, signature))
+        new, gone = (", ".join(sorted(one)[:5]) for one in (now - known, known - now))
+        said = [f"the data now have class {new}, which it does not know"] * bool(new)
+        said += [f"it knows class {gone}, which the data no longer have"] * bool(gone)
+        raise CannotScore(" and ".join(said))
     import pyarrow.parquet as pq
 
     there = set(pq.read_schema(test).names)
     lacking = [feature["name"] for feature in own["features"] if feature["name"] not in there]
     if lacking:
-        raise CannotScore(f"it asks for {', '.join(lacking[:5])}, which the data no longer have")
+        asks = f"it asks for {', '.join(lacking[:5])}, which the data no longer have"
+        raise CannotScore(f"{asks} (a column listed with feature: false is kept for it)")
 
 
 def _ask(folder: Path, test: Path, exported: bool, ranks: bool) -> tuple[Answer, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.gate.outcome import Outcome, short
+from stages.gate.outcome import Outcome, percent, short
 from stages.model import metrics
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def check_sides(leakage: Mapping[str, Any], n_test: int) -> list[Outcome]:
     found = []
     share = leakage.get("duplicate_feature_rows_share")
     if share is not None:
-        said = f"{share:.2%} of the test rows have the features of a training row"
+        said = f"{percent(share, 2)} of the test rows have the features of a training row"
         rule = "leakage.rows"
         if share > DUPLICATES:
             found.append(

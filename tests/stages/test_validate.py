@@ -19,6 +19,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from sklearn.svm import LinearSVC
@@ -26,9 +27,11 @@ from threadpoolctl import threadpool_limits
 
 from stages.cli import main
 from stages.errors import ArtefactError
-from stages.gate import asking
+from stages.gate import asking, report, verdict
 from stages.gate.explain import explain
+from stages.gate.outcome import Outcome
 from stages.model import answers, frames, persistence
+from stages.model.metrics import Answer, Truth
 from stages.model.signature import signature as signature_of
 from stages.project import Project
 from stages.records import result
@@ -469,7 +472,7 @@ def test_a_drifted_source_fails(lay: Callable[..., Laid]) -> None:
     assert rules["drift.label"]["status"] in ("passed", "warned")
 
 
-@pytest.mark.parametrize("fault", ["no file", "other library", "other target", "column gone"])
+@pytest.mark.parametrize("fault", ["no file", "other library", "other target", "column gone", "other classes"])
 def test_a_champion_that_cannot_be_scored_is_not_approved_past(
     lay: Callable[..., Laid], fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -487,6 +490,8 @@ def test_a_champion_that_cannot_be_scored_is_not_approved_past(
             signature["target"]["name"] = "other"
         case "column gone":
             signature["features"].append({"name": "gone", "type": "number", "nullable": True})
+        case "other classes":
+            signature["classes"] = ["maybe", "yes"]
     said.write_text(json.dumps(signature))
     laid.record("train", said.parent, result.digests_of(laid.project.folder("prepare")))
     promote(laid)
@@ -494,6 +499,8 @@ def test_a_champion_that_cannot_be_scored_is_not_approved_past(
     done, gate = laid.verdict()
     found = by_rule(gate)["champion.roc_auc"]
     assert (found["status"], found["code"], done.exit_code) == ("failed", "GATE_CHAMPION_ENV", 4)
+    told = {"column gone": "feature: false", "other classes": "class no, which it does not know"}
+    assert told.get(fault, "") in found["sentence"]
 
 
 def test_a_damaged_champion_is_an_error(lay: Callable[..., Laid]) -> None:
@@ -604,6 +611,42 @@ def test_the_report_stands_for_itself_under_jenkins_policy(lay: Callable[..., La
         drawing = ET.parse(path).getroot()
         assert drawing.find("{http://www.w3.org/2000/svg}title") is not None
         assert not [shape for shape in drawing.iter() if shape.get("style") or shape.tag.endswith("style")]
+
+
+def test_the_report_says_first_what_stopped_the_model(lay: Callable[..., Laid]) -> None:
+    laid = lay("validate: {metrics: {roc_auc: {min: 0.999}, log_loss: {max: 0.9}}}\n")
+    laid.gap = {"train": {"log_loss": 0.1}, "test": {"log_loss": 0.9}}
+    laid.write()
+    _, gate = laid.verdict()
+    page = (laid.project.folder("validate") / "report" / "index.html").read_text()
+    box = page[page.index('aria-label="Verdict"') : page.index("<nav")]
+    stopping, warned = by_rule(gate)["metric.roc_auc"], by_rule(gate)["gap.log_loss"]
+    assert (stopping["status"], warned["status"]) == ("failed", "warned")
+    sentence = stopping["sentence"].replace("<", "&lt;").replace(">", "&gt;")
+    assert box.count(sentence) == 1
+    assert box.index(sentence) < box.index(warned["sentence"])
+    assert "Of " in box
+
+
+def test_the_report_of_several_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 900)
+    chances = rng.dirichlet([1, 1, 1], 900) + 0.8 * np.eye(3)[codes]
+    chances /= chances.sum(axis=1, keepdims=True)
+    names = ("a", "b", "c")
+    truth = Truth.of(np.array(names)[codes], names)
+    answer = Answer(np.array(names)[chances.argmax(axis=1)], chances)
+    outcomes = [Outcome("metric.accuracy", "passed", "accuracy is good")]
+    gate = verdict.as_dict("approved", outcomes, "d" * 64, {})
+    said = {"task": "classification", "target": {"name": "y"}, "classes": list(names)}
+    report.write(tmp_path / "report", report.Facts("three", said, gate, outcomes, truth, answer, {}))
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Calibration of the most likely class" in page
+    for at, name in enumerate(names):
+        area = roc_auc_score(codes == at, chances[:, at])
+        shown = re.search(rf"ROC curve for {name} against all others, area ([0-9]+[.]?[0-9]*)", page)
+        assert shown is not None
+        assert float(shown[1]) == pytest.approx(area, abs=2e-3)
 
 
 def test_the_report_of_a_regression(lay: Callable[..., Laid]) -> None:

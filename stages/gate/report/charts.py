@@ -89,9 +89,9 @@ def curve(
     return canvas
 
 
-def calibration(points: Sequence[tuple[float, float, float, float]], theme: Theme) -> Canvas:
-    """Said probability against what happened: (said, happened, low, high) for each bin."""
-    canvas, x, y = _plane(theme, (0, 1, 0, 1), ("probability that the model gave", "share that was positive"))
+def calibration(points: Sequence[tuple[float, float, float, float]], what: str, theme: Theme) -> Canvas:
+    """Said probability against what happened: (said, happened, low, high) for each bin. `what`: `positive`, `right`."""
+    canvas, x, y = _plane(theme, (0, 1, 0, 1), ("probability that the model gave", f"share that was {what}"))
     canvas.line(x(0), y(0), x(1), y(1), theme.muted, 1, "4 4")
     for said, happened, low, high in points:
         canvas.line(x(said), y(low), x(said), y(high), theme.main, 1.5)
@@ -139,6 +139,12 @@ def roc_points(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> l
     """False against true positive rate, at most 200 points."""
     hit, alarm = _steps(positive, score, weight)
     return _thin(np.r_[0, alarm / alarm[-1]], np.r_[0, hit / hit[-1]])
+
+
+def area(points: Sequence[tuple[float, float]]) -> float:
+    """Area under a curve of straight lines between these points."""
+    across, up = np.array(points).T
+    return float(np.trapezoid(up, across))
 
 
 def precision_points(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> list[tuple[float, float]]:

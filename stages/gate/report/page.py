@@ -33,6 +33,8 @@ _ANSWERS = {
 }
 #: Classes beyond which the confusion matrix is left out, and slices beyond which only the worst are drawn.
 _MOST_CLASSES, _MOST_SLICES = 12, 20
+#: Of several classes, the commonest have a curve each.
+_MOST_CURVES = 5
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _head(facts: Facts) -> dict[str, Any]:
     rules = sorted(facts.outcomes, key=lambda one: order.index(one.status))
     stopping = [one for one in rules if one.stops]
     counts = {word: sum(one.status == word for one in rules) for word in order}
+    told = ", ".join(f"{count} {_WORDS[word]}" for word, count in counts.items() if count)
     return {
         "name": facts.name,
         "task": facts.signature["task"],
@@ -108,10 +111,10 @@ def _head(facts: Facts) -> dict[str, Any]:
         "champion": facts.gate.get("champion"),
         "verdict": facts.gate["verdict"],
         "answer": _ANSWERS[facts.gate["verdict"]],
-        "sentence": facts.gate["sentence"],
-        "deciding": [*(stopping if stopping[1:] else []), *(one for one in rules if one.status == "warned")],
+        "sentence": facts.gate["sentence"] if not stopping else f"Of {len(rules)} rules: {told}.",
+        "deciding": [*stopping, *(one for one in rules if one.status == "warned")],
         "rules": rules,
-        "counts": ", ".join(f"{count} {_WORDS[word]}" for word, count in counts.items() if count),
+        "counts": told,
         "marks": verdict.MARKS,
         "words": _WORDS,
     }
@@ -206,8 +209,10 @@ def _behaviour(facts: Facts, drawn: _Drawn) -> list[dict[str, Any]]:
     truth, answer = facts.truth, facts.answer
     if truth.kind == "regression":
         return _residuals(np.asarray(truth.values, dtype=float), np.asarray(answer.labels, dtype=float), drawn)
-    if truth.kind != "binary" or answer.probabilities is None:
+    if answer.probabilities is None:
         return []
+    if truth.kind == "multiclass":
+        return _of_classes(truth, answer.probabilities, drawn)
     positive, name = truth.codes == truth.positive_index, canonical(truth.positive)
     if not 0 < positive.sum() < len(positive):
         return []
@@ -233,10 +238,35 @@ def _behaviour(facts: Facts, drawn: _Drawn) -> list[dict[str, Any]]:
         drawn(
             "calibration",
             "Calibration in ten bins",
-            partial(charts.calibration, charts.calibration_points(positive, score)),
+            partial(charts.calibration, charts.calibration_points(positive, score), "positive"),
             "Calibration: ten equally filled bins, 95 % intervals. On the diagonal a probability means what it says.",
         ),
     ]
+
+
+def _of_classes(truth: Truth, chances: np.ndarray, drawn: _Drawn) -> list[dict[str, Any]]:
+    """Several classes: how sure the model is of what it says, and each of the commonest classes against the rest."""
+    said = chances.argmax(axis=1)
+    found = [
+        drawn(
+            "calibration",
+            "Calibration of the most likely class in ten bins",
+            partial(charts.calibration, charts.calibration_points(said == truth.codes, chances.max(axis=1)), "right"),
+            "Calibration of the most likely class: ten equally filled bins, 95 % intervals. On the diagonal a "
+            "probability means what it says.",
+        )
+    ]
+    counts = np.bincount(truth.codes[truth.codes >= 0], minlength=chances.shape[1])
+    for at in np.argsort(-counts, kind="stable")[:_MOST_CURVES]:
+        positive, name = truth.codes == at, canonical((truth.classes or ())[at])
+        if not 0 < positive.sum() < len(positive):
+            continue
+        points = charts.roc_points(positive, chances[:, at], truth.weights)
+        area = short(charts.area(points))
+        caption = f"ROC curve for {name} against all others, area {area}. Dashed: a coin."
+        draw = partial(charts.curve, points, ("false positive rate", "true positive rate"), diagonal=True)
+        found.append(drawn(f"roc-{at + 1}", f"ROC curve for {name}, area {area}", draw, caption))
+    return found
 
 
 def _residuals(y: np.ndarray, said: np.ndarray, drawn: _Drawn) -> list[dict[str, Any]]:

@@ -92,6 +92,11 @@ def test_explain_tells_one_rule_or_a_family(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         explain.explain(tmp_path, "metric.acuracy")
     assert "metric.accuracy" in raised.value.todo
+    absent = explain.explain(tmp_path, "slice")
+    assert "not in the last verdict" in absent[0]
+    assert absent[1].startswith("how: ")
+    with pytest.raises(UsageError):
+        explain.explain(tmp_path, "")
 
 
 @pytest.mark.parametrize(
