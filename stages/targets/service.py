@@ -300,10 +300,12 @@ class ServiceTarget:
         )
 
     def _local(self, found: Service, version: str) -> list[Container]:
-        """Running tasks of the service on this engine."""
+        """Running tasks of the service on this engine, but for those that an update is about to end."""
         wanted = [f"com.docker.swarm.service.id={found.id}", f"{labels.VERSION}={version}"]
         with engine_errors("looking for tasks"):
-            return self._client.containers.list(filters={"label": wanted}, ignore_removed=True)
+            there = self._client.containers.list(filters={"label": wanted}, ignore_removed=True)
+        tasks = {task["Status"].get("ContainerStatus", {}).get("ContainerID") for task in swarm.running(found, version)}
+        return [container for container in there if container.id in tasks]
 
     def _wrong(self, started: dict[str, Counts]) -> list[str]:
         found, version = self._service(), self._asked()

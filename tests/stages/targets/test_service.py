@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import pytest
 
-from stages.deploy import deploy
+from stages.deploy import deploy, would_run
 from stages.errors import InfraError
 from stages.images import probe
 from stages.project import Project
@@ -73,6 +73,14 @@ def test_deploy_replace_roll_back(client: docker.DockerClient, base_image: str, 
     container = service.attrs["Spec"]["TaskTemplate"]["ContainerSpec"]
     assert container["ReadOnly"]
     assert service.attrs["Spec"]["UpdateConfig"]["Order"] == "start-first"
+
+    rotated = kit.with_options(made, api_key="an0ther-key", resources={"memory": "300m"})
+    assert would_run(rotated) == ["local serves with other settings: resources, api_key"]
+    assert deploy(rotated).status == "done"
+    assert states(client, before) == ["running", "running"]
+    (service,) = services(client)
+    assert service.attrs["UpdateStatus"]["State"] == "completed"
+    assert (deploy(rotated).status, would_run(rotated)) == ("skipped", [])
 
     after = kit.retrain(made, 2)
     deploy(made)
