@@ -704,6 +704,19 @@ def test_values_that_break_the_contract_have_drifted_too(
     assert found["z"]["bins"][-1] == "missing"
 
 
+def test_a_file_of_which_the_model_takes_no_row_does_not_end_well(
+    lay: Callable[..., Laid], capsys: pytest.CaptureFixture[str]
+) -> None:
+    laid = lay(MARGIN)
+    laid.verdict()
+    path = laid.root / "refused.csv"
+    path.write_text("x,z\n" + "".join(f"{i / 100 - 1.5},?\n" for i in range(300)))
+    code, data, out = run(laid, capsys, "drift", str(path), "--set", "validate.drift.max_share=1")
+    assert (code, data["error"]["code"], data["refused"], data["status"]) == (4, "GATE_DRIFT", 300, "failed")
+    assert "the model takes none of its 300 rows" in out
+    assert "300 of 300 rows break the contract" in out
+
+
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [
