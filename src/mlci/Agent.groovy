@@ -20,6 +20,7 @@ class Agent implements Serializable {
 #!/bin/sh
 if [ -n "${MLCI_PART:-}" ] && [ -f "$MLCI_PART" ]; then mv -f "$MLCI_PART" "$MLCI_PYZ"; fi
 rm -f "${MLCI_ANSWER:-}"
+find "${MLCI_PYZ%/*}"/mlci-call-* -prune -mtime +30 -exec rm -rf {} + 2>/dev/null
 for python in ${MLCI_PYTHON:+"$MLCI_PYTHON"} python3 python3.13 python3.12 python3.11; do
     if command -v "$python" >/dev/null 2>&1; then exec "$python" "$MLCI_PYZ" "$@"; fi
     [ -z "${MLCI_PYTHON:-}" ] || break
@@ -49,7 +50,6 @@ exit 5
         List variables = ["MLCI_CALL=${mine}/call.json", "MLCI_ANSWER=${answer}"] + environment()
         int code = start(place, variables, label)
         Map told = script.fileExists(answer) ? Json.read(script.readFile(file: answer, encoding: 'UTF-8')) : [:]
-        remove(mine)
         return told + [exit_code: code]
     }
 
@@ -62,18 +62,15 @@ exit 5
         script.withEnv(["MLCI_BIN=${mine}/mlci"]) {
             script.sh(label: 'mlci: put the command in the path', script: 'chmod +x "$MLCI_BIN"', encoding: 'UTF-8')
         }
-        Object result = script.withEnv(variables + environment() + ["PATH+MLCI=${mine}"]) { body() }
-        remove(mine)
-        return result
+        return script.withEnv(variables + environment() + ["PATH+MLCI=${mine}"]) { body() }
     }
 
-    /** A folder for one call alone: parallel branches on one agent share the workspace's temporary folder. */
+    /**
+     * A folder for one call alone: parallel branches on one agent share the workspace's temporary folder. Later calls remove
+     * it, when it is a month old.
+     */
     private static String own(String place) {
         return "${place}/mlci-call-${UUID.randomUUID()}"
-    }
-
-    private void remove(String folder) {
-        script.dir(folder) { script.deleteDir() }
     }
 
     private int start(String place, List variables, String label) {

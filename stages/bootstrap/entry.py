@@ -6,10 +6,18 @@ import sys
 if __name__ == "__main__":
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
     if not supported and not os.environ.get("MLCI_PYTHON"):
+        import subprocess
+
+        # What a version manager puts into the path may refuse to start, or be another version than its name says.
+        question = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))"
         for name in ("python3.13", "python3.12", "python3.11"):
             for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
                 path = os.path.join(folder, name)  # noqa: PTH118  an old Python has no pathlib
-                if os.access(path, os.X_OK):
+                if not os.access(path, os.X_OK):
+                    continue
+                with open(os.devnull, "w") as silent:  # noqa: PTH123
+                    refused = subprocess.call([path, "-c", question], stdout=silent, stderr=silent)
+                if not refused:
                     os.execv(path, [path] + sys.argv)  # noqa: RUF005, S606  an old Python cannot unpack in a list
     if not supported:
         version = ".".join(str(part) for part in sys.version_info[:3])

@@ -286,6 +286,14 @@ def test_a_supported_python_beside_an_old_one_is_taken(pyz, agent, tmp_path) -> 
     code = started_as(pyz, "(3, 9)")
     done = subprocess.run([sys.executable, "-c", code], env=agent, capture_output=True, text=True, check=True)
     assert done.stdout == f"taken: {pyz} check\n"
+    shim = tmp_path / "bin" / "python3.13"  # as pyenv leaves one for a version that is not chosen
+    shim.write_text("#!/bin/sh\necho not found >&2\nexit 127\n")
+    shim.chmod(0o755)
+    past = subprocess.run([sys.executable, "-c", code], env=agent, capture_output=True, text=True, check=True)
+    assert (past.stdout, past.stderr) == (f"taken: {pyz} check\n", "")
+    newer.unlink()
+    none = subprocess.run([sys.executable, "-c", code], env=agent, capture_output=True, text=True, check=False)
+    assert (none.returncode, none.stderr[:16]) == (5, "error DEP_PYTHON")
     code = code.replace("import runpy, sys;", "import runpy, sys, os; os.environ['MLCI_PYTHON'] = 'python3.9';")
     named = subprocess.run([sys.executable, "-c", code], env=agent, capture_output=True, text=True, check=False)
     assert named.returncode == 5, "the one that was named is not replaced by another"

@@ -323,6 +323,18 @@ def test_the_agents_script_puts_the_archive_in_its_place_and_hands_on_arguments(
     assert (tmp_path / "a b.pyz").read_text() == "archive"
 
 
+def test_the_agents_script_removes_what_calls_of_last_month_left(tmp_path: Path) -> None:
+    for name in ("mlci-call-old", "mlci-call-new", "other"):
+        (tmp_path / "a b" / name).mkdir(parents=True)
+        (tmp_path / "a b" / name / "call.json").write_text("{}")
+    for name in ("mlci-call-old", "other"):
+        os.utime(tmp_path / "a b" / name, (1, 1))
+    environment = {**os.environ, "MLCI_PYZ": str(tmp_path / "a b" / "x.pyz"), "MLCI_PYTHON": "true"}
+    done = subprocess.run(["/bin/sh", "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
+    assert sorted(path.name for path in (tmp_path / "a b").iterdir()) == ["mlci-call-new", "other"]
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(("given", "named"), [("", "python3"), ("python3.99", "python3.99")])
 def test_an_agent_without_python_says_so(given: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "rm").symlink_to(shutil.which("rm") or "/bin/rm")

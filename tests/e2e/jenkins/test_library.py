@@ -429,8 +429,10 @@ def go(String name) {{
 node {{
   withEnv([{settings(place)}]) {{
     checkout scm
+    sh(label: 'Old', script: 'cd "$WORKSPACE_TMP" && mkdir mlci-call-old && touch -t 202001010000 mlci-call-old')
     sh(label: 'Four models', script: 'for m in a b c d; do mkdir -p $m; cp -R ml.yaml *.csv *.py tests $m; done')
     parallel(a: go('a'), b: go('b'), c: go('c'), d: go('d'))
+    sh(label: 'Old gone, new kept', script: 'cd "$WORKSPACE_TMP" && ls -d mlci-call-*-* && test ! -e mlci-call-old')
   }}
 }}
 """

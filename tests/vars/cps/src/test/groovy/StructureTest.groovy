@@ -18,8 +18,6 @@ class StructureTest extends BasePipelineTest {
         helper.registerAllowedMethod('pwd', [Map]) { '/ws@tmp' }
         helper.registerAllowedMethod('writeFile', [Map]) { Map m -> files[m.file as String] = m.text }
         helper.registerAllowedMethod('readFile', [Map]) { Map m -> '{"text": "fine", "folder": ".mlci/train"}' }
-        helper.registerAllowedMethod('dir', [String, Closure]) { String folder, Closure body -> body() }
-        helper.registerAllowedMethod('deleteDir', []) { }
         helper.registerAllowedMethod('fileExists', [String]) { String path -> path.endsWith('answer.json') || files.containsKey(path) }
         helper.registerAllowedMethod('libraryResource', [Map]) { Map m -> m.resource.endsWith('256') ? 'a' * 64 : 'UEs=' }
         helper.registerAllowedMethod('withEnv', [List, Closure]) { List pairs, Closure body -> body() }

@@ -30,7 +30,6 @@ class FakeSteps implements Steps {
             case 'dir': return call.arguments[0]
             case 'pwd': return TMP
             case 'withCredentials': return variables(call.arguments[0])
-            case 'deleteDir': files.keySet().removeAll { it.startsWith(world.inner('cwd') + '/') }; return null
             case 'writeFile': files[call.arguments[0].file as String] = call.arguments[0].text; return null
             case 'fileExists': return files.containsKey(call.named('file').file as String)
             case 'readFile': return files[call.named('file').file as String]

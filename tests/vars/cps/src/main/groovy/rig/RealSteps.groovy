@@ -46,7 +46,6 @@ class RealSteps implements Steps {
                 File folder = path(world, call.arguments[0])
                 folder.mkdirs()
                 return folder.path
-            case 'deleteDir': new File(world.inner('cwd') as String).deleteDir(); return null
             case 'writeFile':
                 File target = path(world, m.file)
                 target.parentFile.mkdirs()
