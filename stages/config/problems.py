@@ -86,8 +86,8 @@ def typed(value: Any, annotation: Any) -> Any:
     """`value` with each `Untyped` text in it typed as YAML, unless `annotation` takes text at its place."""
     options = _options(annotation)
     if isinstance(value, Untyped):
-        if set(options) == {bool, str} and str(value) in ("true", "false"):
-            return value.typed()  # as of `gateway`, whose text is the name of an image
+        if {bool, str} <= set(options) and str(value) in ("true", "false"):
+            return value.typed()  # `gateway`, whose text is the name of an image; `positive`, of a boolean target
         return str(value) if str in options or any(isinstance(o, str) for o in options) else value.typed()
     if isinstance(value, dict):
         models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]

@@ -132,6 +132,7 @@ def test_a_secret_never_reaches_records_keys_or_messages(tmp_path):
 def test_set_reaches_any_key_and_is_named_in_errors(tmp_path):
     assert load(tmp_path, sets=["model.params.C=0.5"]).config.model.params == {"C": 0.5}
     assert load(tmp_path, sets=["name=true"]).config.name == "true"
+    assert load(tmp_path, sets=["data.positive=false"]).config.data.positive is False
     with pytest.raises(ConfigError) as error:
         load(tmp_path, sets=["model.sed=1"])
     assert error.value.what.startswith("--set model.sed: ")
