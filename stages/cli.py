@@ -133,7 +133,7 @@ def _validate(arguments: argparse.Namespace) -> Answer:
         from stages.commands.explain import rule
 
         return rule(_open(arguments), arguments.explain)
-    return _stage("validate", arguments, first=arguments.first or os.environ.get("MLCI_FIRST") == "1")
+    return _stage("validate", arguments, first=arguments.first)
 
 
 def _deploy(arguments: argparse.Namespace) -> Answer:

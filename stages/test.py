@@ -20,7 +20,7 @@ from stages.errors import ConfigError, GateError
 from stages.project import Project
 from stages.records.digest import sha256_file
 from stages.records.provenance import own_files
-from stages.records.result import Result
+from stages.records.result import Result, read
 from stages.records.stage import Stage, Work, carry_out, outputs_of, same_chain
 
 log = logging.getLogger("mlci")
@@ -46,7 +46,8 @@ def describe(project: Project) -> Stage:
     it."""
     same_chain(project)
     found = folders(project)
-    model = outputs_of(project, "train") if found else {}
+    # without tests the model is not needed, but one that is there is refused when it does not match its record
+    model = outputs_of(project, "train") if found or read(project.folder("train")) is not None else {}
     files = {path for folder in found.values() for path in own_files(folder)}
     if files:
         files |= {path for path in own_files(project.root) if path.suffix == ".py"}

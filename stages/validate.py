@@ -34,13 +34,18 @@ _PREPARED = ["train.parquet", "test.parquet", "train.rows.npy", "test.rows.npy",
 def validate(project: Project, first: bool = False) -> Result:
     """Check every rule for the model and write the verdict.
 
-    `first`: there is no champion yet, and that is right. A model that is not approved is a finished stage with exit
-    code 4 in the record.
+    `first`: there is no champion yet, and that is right; `MLCI_FIRST=1` says the same. A model that is not approved is
+    a finished stage with exit code 4 in the record.
 
     Raises:
         ArtefactError: there is no model or no data, or they do not match their records.
     """
+    first = first or _first_by_environment()
     return carry_out(project, describe(project, first), lambda out: _work(project, first, out))
+
+
+def _first_by_environment() -> bool:
+    return os.environ.get("MLCI_FIRST") == "1"
 
 
 def describe(project: Project, first: bool | None = None) -> Stage:
@@ -52,7 +57,7 @@ def describe(project: Project, first: bool | None = None) -> Stage:
     config = {
         **project.loaded.keyed("validate", "task"),
         "weight": project.config.data.weight,
-        "first": os.environ.get("MLCI_FIRST") == "1" if first is None else first,
+        "first": _first_by_environment() if first is None else first,
         "in_ci": in_ci(),
         "champion": _champion_digest(project),
     }

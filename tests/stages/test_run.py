@@ -113,6 +113,26 @@ def test_tampering_is_refused_alone_and_mended_by_run(repository):
     assert digests(repository) == before
 
 
+def test_without_tests_a_model_that_was_tampered_with_is_still_refused(repository):
+    assert repository.run("test").data["status"] == "skipped"
+    assert repository.run("run").exit_code == 0
+    repository.write(".mlci/train/metrics.json", "{}")
+    said = repository.run("test")
+    assert (said.exit_code, said.codes) == (3, ["MOD_RECORD"])
+
+
+def test_in_ci_the_environment_says_that_the_first_model_is_the_first(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("CI", "1")
+    repository.change("store: store", f"store: {tmp_path.parent / (tmp_path.name + '-store')}")
+    repository.change("min: 0.6}", "min: 0.6, margin: 0.02}")
+    repository.write("ml.yaml", (repository.folder / "ml.yaml").read_text() + "deploy: {out: {target: package}}\n")
+    said = repository.run("run")
+    assert (said.exit_code, said.codes) == (4, ["GATE_NO_CHAMPION"])
+    monkeypatch.setenv("MLCI_FIRST", "1")
+    stages = repository.run("run").data["stages"]
+    assert [(s["stage"], s["exit_code"]) for s in stages if s["stage"] == "validate"] == [("validate", 0)]
+
+
 def test_a_failure_names_the_command_that_resumes_and_resuming_skips_what_is_done(repository):
     repository.change("min: 0.6", "min: 0.9999")
     said = repository.run("run")
