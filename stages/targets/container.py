@@ -11,16 +11,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stages.errors import InfraError
-from stages.images.build import Image, Order, build
 from stages.images.engine import connect
 from stages.images.probe import PORT
 from stages.images.prune import prune
 from stages.images.registry import Credentials
-from stages.targets import containers, gateway, proof, trial
+from stages.targets import containers, gateway, proof
 from stages.targets.base import Serving, Version
 from stages.targets.containers import MODEL, TRIAL, Inside, Running, Setting
 from stages.targets.gateway import Gateway, Replaced
 from stages.targets.process import ready_seconds
+from stages.targets.trial import Source, Trial
 from stages.targets.watching import Counts, complaints
 
 if TYPE_CHECKING:
@@ -52,10 +52,8 @@ class ContainerTarget:
     ) -> None:
         self.setting = setting
         self.published = published
-        self._repository, self._base, self._credentials = repository, base, credentials
-        self._version: Version | None = None
-        self._image: Image | None = None
-        self._trial: Running | None = None
+        self._source = Source(repository, base, credentials)
+        self._trial: Trial | None = None
         self._candidate: Running | None = None
         self._before: list[Container] = []
         self._withdrawn = False
@@ -69,21 +67,12 @@ class ContainerTarget:
         client = self._client
         self._refuse_other_way(client)
         self._before = [c for c in self.setting.found(client, MODEL) if containers.runs(c)]
-        self._version = version
-        order = Order(
-            version.name, version.digest, version.folder, version.code, self._repository, self._base, self._credentials
-        )
-        self._image = build(client, order)
-        network = gateway.network(client, self.setting)
-        self._trial = containers.start(client, self.setting, self._image.id, version.digest, TRIAL, str(network.name))
-        self._trial.await_ready(ready_seconds())
+        self._trial = Trial(client, self.setting, self._source, version)
+        self._trial.start(str(gateway.network(client, self.setting).name))
 
     def prove(self) -> None:
         """See `base.Target`."""
-        assert self._trial is not None
-        assert self._image is not None
-        trial.prove(self._client, self._trial, self._image, self._asked().golden)
-        self._trial = None
+        self._built().prove()
 
     def switch(self, promote: Callable[[], None]) -> None:
         """A second container of the proved image serves. What served before stops listening, but stays."""
@@ -105,7 +94,7 @@ class ContainerTarget:
         while time.monotonic() < end:
             try:
                 start = start or Counts.of(Inside(candidate).text("/metrics"))
-                wrong = golden_differences(Inside(candidate), self._asked())
+                wrong = golden_differences(Inside(candidate), self._built().version)
                 wrong += complaints(self._usual, start, Counts.of(Inside(candidate).text("/metrics")))
             except OSError as error:
                 ended = containers.why_ended(candidate) or f"does not answer: {error}"
@@ -124,9 +113,7 @@ class ContainerTarget:
     def restore(self) -> str | None:
         """See `base.Target`."""
         if self._trial is not None:
-            containers.remove([self._trial.container])
-            self._trial.release()
-            self._trial = None
+            self._trial.drop()
         if self._gateway is not None:
             self._gateway.undo()
             self._gateway = None
@@ -189,7 +176,7 @@ class ContainerTarget:
 
     def tidy(self, versions: Collection[str]) -> None:
         """See `base.Target`: images on this engine; none in a registry."""
-        prune(self._client, self.setting.name, self._repository, versions)
+        prune(self._client, self.setting.name, self._source.repository, versions)
 
     def stop(self) -> list[Serving]:
         """See `base.Target`. Images stay."""
@@ -206,10 +193,10 @@ class ContainerTarget:
     def _client(self) -> DockerClient:
         return connect()
 
-    def _asked(self) -> Version:
-        if self._version is None:
+    def _built(self) -> Trial:
+        if self._trial is None:
             raise RuntimeError("build comes first")
-        return self._version
+        return self._trial
 
     def _refuse_other_way(self, client: DockerClient) -> None:
         """Raises: InfraError: DEP_GATEWAY: what serves has a gateway and is to be without one, or reversed."""
@@ -224,11 +211,9 @@ class ContainerTarget:
 
     def _started(self, ports: dict[str, tuple[str, int]] | None = None) -> Running:
         """A container that is to serve, ready and giving the golden answers."""
-        assert self._image is not None
-        version, network = self._asked(), gateway.network(self._client, self.setting)
-        self._candidate = containers.start(
-            self._client, self.setting, self._image.id, version.digest, MODEL, str(network.name), ports
-        )
+        version, image = self._built().version, self._built().image.id
+        network = str(gateway.network(self._client, self.setting).name)
+        self._candidate = containers.start(self._client, self.setting, image, version.digest, MODEL, network, ports)
         self._candidate.await_ready(ready_seconds())
         wrong = golden_differences(Inside(self._candidate.container), version)
         if wrong:
@@ -348,8 +333,8 @@ class ContainerTarget:
             "state": container.attrs["State"]["Status"],
             "url": url,
         }
-        if self._image is not None and self._image.id == details["image_id"]:
-            details["built"] = self._image.plain()
+        if self._trial is not None and self._trial.image.id == details["image_id"]:
+            details["built"] = self._trial.image.plain()
         return Serving(containers.version_of(container), url, details)
 
 

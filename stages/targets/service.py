@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from stages.errors import InfraError
 from stages.images import labels, probe, registry
-from stages.images.build import Image, Order, base_image, build
+from stages.images.build import base_image
 from stages.images.engine import connect, engine_errors
 from stages.images.prune import prune
 from stages.images.registry import Credentials
-from stages.targets import containers, swarm, trial
+from stages.targets import containers, swarm
 from stages.targets.base import Serving, Version
 from stages.targets.container import golden_differences
-from stages.targets.containers import TRIAL, Inside, Running, Setting
+from stages.targets.containers import TRIAL, Inside, Setting
 from stages.targets.process import ready_seconds
+from stages.targets.trial import Source, Trial
 from stages.targets.watching import Counts, complaints
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ class ServiceTarget:
     ) -> None:
         self.setting = setting
         self.rollout = rollout
-        self._repository, self._base, self._credentials, self._key = repository, base, credentials, api_key
-        self._version: Version | None = None
-        self._image: Image | None = None
-        self._trial: Running | None = None
+        self._source, self._key = Source(repository, base, credentials), api_key
+        self._trial: Trial | None = None
         self._before: Mapping[str, Any] | None = None
         self._switched = False
 
@@ -74,42 +73,36 @@ class ServiceTarget:
         """Refuse what cannot work, bring the image to the engine, start a trial of it beside the service."""
         client = self._client
         nodes = swarm.nodes(client)
-        if nodes > 1 and registry.host_of(self._repository) is None:
+        if nodes > 1 and registry.host_of(self._source.repository) is None:
             raise InfraError(
                 "DEP_SWARM",
-                f"the swarm has {nodes} nodes, and the image {self._repository} stays on this one",
+                f"the swarm has {nodes} nodes, and the image {self._source.repository} stays on this one",
                 "give image: the name of a registry that every node reaches",
             )
         if self.rollout.port is not None:
             self._require_ipvs()
-        self._version = version
-        order = Order(
-            version.name, version.digest, version.folder, version.code, self._repository, self._base, self._credentials
-        )
-        self._image = build(client, order)
         secret = {} if self._key is None else {"MLCI_API_KEY": self._key}
         setting = dataclasses.replace(self.setting, environment={**self.setting.environment, **secret})
-        self._trial = containers.start(client, setting, self._image.id, version.digest, TRIAL, "bridge")
-        self._trial.await_ready(ready_seconds())
+        self._trial = Trial(client, setting, self._source, version)
+        self._trial.start("bridge")
 
     def prove(self) -> None:
         """See `base.Target`."""
-        assert self._trial is not None
-        assert self._image is not None
-        trial.prove(self._client, self._trial, self._image, self._asked().golden)
-        self._trial = None
+        self._built().prove()
 
     def switch(self, promote: Callable[[], None]) -> None:
         """Start-first update: each old task ends once a new one is healthy. Swarm itself goes back when one is not."""
         client, found = self._client, self._service()
         wanted = self._wanted()
         self._switched = True
-        log.info("%s goes over to %s, %d tasks", self.setting.env, self._asked().digest[:12], self.rollout.replicas)
+        log.info(
+            "%s goes over to %s, %d tasks", self.setting.env, self._built().version.digest[:12], self.rollout.replicas
+        )
         if found is None:
-            swarm.create(client, wanted, self._credentials)
+            swarm.create(client, wanted, self._source.credentials)
         else:
             self._before = found.attrs["Spec"]
-            swarm.update(client, found, wanted, self._credentials)
+            swarm.update(client, found, wanted, self._source.credentials)
         self._await_converged(None if found is None else swarm.update_started(found))
         promote()
 
@@ -128,16 +121,14 @@ class ServiceTarget:
     def restore(self) -> str | None:
         """See `base.Target`."""
         if self._trial is not None:
-            containers.remove([self._trial.container])
-            self._trial.release()
-            self._trial = None
+            self._trial.drop()
         found = self._service()
-        if self._switched and found is not None and swarm.version_of(found) == self._asked().digest:
+        if self._switched and found is not None and swarm.version_of(found) == self._built().version.digest:
             if self._before is None:
                 swarm.remove(self._client, self.setting)
                 found = None
             elif found.attrs["Spec"] != self._before:  # else Swarm went back itself
-                swarm.update(self._client, found, self._before, self._credentials)
+                swarm.update(self._client, found, self._before, self._source.credentials)
                 found = self._service()
                 self._await_quiet()
         self._switched = False
@@ -161,8 +152,8 @@ class ServiceTarget:
             "update": (found.attrs.get("UpdateStatus") or {}).get("State"),
             "url": url,
         }
-        if self._image is not None:
-            details["built"] = self._image.plain()
+        if self._trial is not None:
+            details["built"] = self._trial.image.plain()
         return [Serving(swarm.version_of(found), url, details)]
 
     def answers(self, version: Version) -> bool:
@@ -197,7 +188,7 @@ class ServiceTarget:
 
     def tidy(self, versions: Collection[str]) -> None:
         """See `base.Target`: images on this engine; none in a registry."""
-        prune(self._client, self.setting.name, self._repository, versions)
+        prune(self._client, self.setting.name, self._source.repository, versions)
 
     def stop(self) -> list[Serving]:
         """See `base.Target`. Images stay."""
@@ -212,22 +203,21 @@ class ServiceTarget:
     def _client(self) -> DockerClient:
         return connect()
 
-    def _asked(self) -> Version:
-        if self._version is None:
+    def _built(self) -> Trial:
+        if self._trial is None:
             raise RuntimeError("build comes first")
-        return self._version
+        return self._trial
 
     def _service(self) -> Service | None:
         return swarm.found(self._client, self.setting)
 
     def _wanted(self) -> dict[str, Any]:
-        assert self._image is not None
-        image = self._image
-        name = image.reference if image.pushed is None else f"{self._repository}@{image.pushed}"
+        image = self._built().image
+        name = image.reference if image.pushed is None else f"{self._source.repository}@{image.pushed}"
         key = None if self._key is None else swarm.keep_secret(self._client, self.setting, self._key)
         return swarm.spec(
             self.setting,
-            version=self._asked().digest,
+            version=self._built().version.digest,
             image=name,
             image_id=image.id,
             replicas=self.rollout.replicas,
@@ -238,10 +228,10 @@ class ServiceTarget:
 
     def _require_ipvs(self) -> None:
         """Raises: InfraError: DEP_IPVS: published ports would be accepted and never answer."""
-        base_image(self._client, self._base, self._credentials)
+        base_image(self._client, self._source.base, self._source.credentials)
         with engine_errors("looking at the engine's kernel"):
             said = self._client.containers.run(
-                self._base,
+                self._source.base,
                 ["-c", inspect.getsource(probe), "ipvs"],
                 entrypoint=["python3"],
                 labels=self.setting.labels(TRIAL),
@@ -260,7 +250,7 @@ class ServiceTarget:
         Raises:
             InfraError: DEP_ROLLED_BACK: Swarm went back by itself; DEP_NOT_READY.
         """
-        version = self._asked().digest
+        version = self._built().version.digest
         until = time.monotonic() + ready_seconds() * max(1, self.rollout.replicas)
         same = self._before is not None and swarm.version_of_spec(self._before) == version
         begun = time.monotonic() + (_BEGIN_SECONDS if same else 0)
@@ -308,7 +298,7 @@ class ServiceTarget:
         return [container for container in there if container.id in tasks]
 
     def _wrong(self, started: dict[str, Counts]) -> list[str]:
-        found, version = self._service(), self._asked()
+        found, version = self._service(), self._built().version
         if found is None:
             return ["the service was removed"]
         failed = swarm.failed(found, version.digest)

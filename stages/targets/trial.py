@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from stages.errors import InfraError
-from stages.images.build import Image
+from stages.images.build import Image, Order, build
+from stages.images.registry import Credentials
 from stages.targets import containers, proof
-from stages.targets.containers import Inside, Running
+from stages.targets.base import Version
+from stages.targets.containers import TRIAL, Inside, Running, Setting
+from stages.targets.process import ready_seconds
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -25,13 +27,56 @@ _IDLE_END = 20.0
 _BEFORE = "what served before still does"
 
 
-def prove(client: DockerClient, trial: Running, image: Image, golden: Mapping[str, Any]) -> None:
-    """Golden answers, refusals, no root, nothing writable, size, and an end in time; then the trial is removed.
+class Source(NamedTuple):
+    """What images are made from and where they go: `repository` is the name of a model's, without a tag."""
 
-    Raises:
-        InfraError: DEP_PROOF, DEP_PROOF_LOST.
+    repository: str
+    base: str
+    credentials: Credentials
+
+
+class Trial:
+    """The image of a version on this engine, built if need be, and a container of it that only we can reach.
+
+    Raises: InfraError: see `stages.images.build.build`.
     """
+
+    def __init__(self, client: DockerClient, setting: Setting, source: Source, version: Version) -> None:
+        self.version = version
+        self._client, self._setting = client, setting
+        self._running: Running | None = None
+        order = Order(version.name, version.digest, version.folder, version.code, *source)
+        self.image: Image = build(client, order)
+
+    def start(self, network: str) -> None:
+        """Start the container and wait until it is ready. Raises: InfraError: DEP_CRASHED, DEP_NOT_READY,
+        DEP_DOCKER."""
+        self._running = containers.start(
+            self._client, self._setting, self.image.id, self.version.digest, TRIAL, network
+        )
+        self._running.await_ready(ready_seconds())
+
+    def prove(self) -> None:
+        """Golden answers, refusals, no root, nothing writable, size, and an end in time; then the container is gone.
+
+        Raises:
+            InfraError: DEP_PROOF, DEP_PROOF_LOST.
+        """
+        assert self._running is not None
+        _prove(self._running, self.image, self.version)
+        self._running = None
+
+    def drop(self) -> None:
+        """Remove the container, if it is still there."""
+        if self._running is not None:
+            containers.remove([self._running.container])
+            self._running.release()
+            self._running = None
+
+
+def _prove(trial: Running, image: Image, version: Version) -> None:
     _size(image)
+    golden = version.golden
     try:
         asked = Inside(trial.container)
         asked.foresee([json.dumps(body).encode() for body in golden["requests"]] + list(proof.MALFORMED))
