@@ -14,8 +14,9 @@ NAMES = {"mlPipeline", "mlPrepare", "mlTrain", "mlTest", "mlValidate", "mlDeploy
 
 
 def code(path: Path) -> str:
-    """The file without comments."""
-    return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    """The file without comments; what looks like one inside a text stays."""
+    text_or_comment = r"""('''.*?'''|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")|/\*.*?\*/|//[^\n]*"""
+    return re.sub(text_or_comment, lambda found: found[1] or "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def calls(text: str, name: str) -> list[str]:
