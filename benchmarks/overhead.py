@@ -3,9 +3,8 @@
     python benchmarks/overhead.py [ROUNDS]
 
 Both read the same file, check the same columns, split, fit the same pipeline and both baselines, compute the same
-metrics and
-save with skops; test and deploy are taken out of ml.yaml. Whole processes are measured: wall time and peak resident
-memory.
+metrics and save with skops; test and deploy are taken out of ml.yaml. Whole processes are measured: wall time and peak
+resident memory.
 """
 
 from __future__ import annotations
