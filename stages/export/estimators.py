@@ -66,10 +66,11 @@ def _histogram(graph: Graph, estimator: Any, matrix: Matrix) -> Output:
     flat = [trees.histogram(p) for iteration in estimator._predictors for p in iteration]
     base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(1, -1)
     if flat:
-        sums = trees.ensemble(graph, flat, [i % per_iteration for i in range(len(flat))], matrix, np.float64)
+        targets = [i % per_iteration for i in range(len(flat))]
+        raw = trees.ensemble(graph, trees.raised(flat, base[0]), targets, matrix, np.float64)
     else:
         sums = graph.node("MatMul", matrix.tensor(graph), graph.constant(np.zeros((matrix.width, per_iteration))))
-    raw = graph.node("Add", sums, graph.constant(base))
+        raw = graph.node("Add", sums, graph.constant(base))
     if not hasattr(estimator, "classes_"):
         return Output(_inverse_link(graph, estimator._loss.link, raw), np.float64, "value")
     return _chances(graph, raw, per_iteration)

@@ -9,7 +9,7 @@ not above the largest float32 that is not above t.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,11 @@ def rounded_down(thresholds: np.ndarray) -> np.ndarray:
     above = nearest.astype(np.float64) > thresholds
     nearest[above] = np.nextafter(nearest[above], np.float32(-np.inf))
     return nearest
+
+
+def raised(trees: Sequence[Tree], by: np.ndarray) -> list[Tree]:
+    """The trees, the leaves of the first ones raised: tree i by `by[i]`. A node that adds afterwards takes longer."""
+    return [replace(tree, values=tree.values + by[i]) if i < len(by) else tree for i, tree in enumerate(trees)]
 
 
 def ensemble(graph: Graph, trees: Sequence[Tree], targets: Sequence[int], matrix: Matrix, dtype: Any) -> str:

@@ -25,6 +25,7 @@ from stages.model.inputs import Inputs
 from stages.records.digest import sha256_file
 from stages.serving.decode import Decoded
 from stages.serving.predictor import Answers, Columns, Predictor, RowsRefused, levels_of
+from stages.serving.single import picker
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,14 +92,15 @@ class OnnxPredictor(Predictor):
         if row is None or self._inputs.refuses or not self._free.acquire(blocking=False):
             return self.predict(decoded.columns)
         try:
-            self._write_row(
-                *[
-                    (_NAN if row[place] is None else row[place]) if maker is None else maker(row[place])
-                    for place, maker in self._makers
-                ]
-            )
+            values = list(self._pick(row))
+            for place, maker in self._made:
+                values[place] = maker(values[place])
+            try:
+                self._write_row(*values)
+            except struct.error:  # a null
+                self._write_row(*[_NAN if value is None else value for value in values])
             self._session.run_with_iobinding(self._binding)
-            return self._single(self._out[0].tolist())
+            return self._single(self._said.tolist())
         finally:
             self._free.release()
 
@@ -160,16 +162,18 @@ class OnnxPredictor(Predictor):
     def _single(self, out: Any) -> Answers:
         """As `_told`, for one row."""
         classes = self._classes
+        if self._output == "positive":
+            first, second = self._names
+            p = out[0]
+            if p - p != 0.0:  # infinite or NaN
+                raise RowsRefused([0])
+            return Answers([(classes or [])[p > 0.5]], [{first: 1.0 - p, second: p}])
         if self._output == "label":
-            return Answers([(classes or [])[out]], None)
+            return Answers([(classes or [])[out[0]]], None)
         if not all(map(math.isfinite, out)):
             raise RowsRefused([0])
         if classes is None:
             return Answers(out, None)
-        if self._output == "positive":
-            first, second = self._names
-            p = out[0]
-            return Answers([classes[p > 0.5]], [{first: 1.0 - p, second: p}])
         return Answers([classes[out.index(max(out))]], [dict(zip(self._names, out, strict=True))])
 
     def _one_row(self) -> None:
@@ -177,13 +181,15 @@ class OnnxPredictor(Predictor):
         described = self._session.get_outputs()[0]
         kind = {"tensor(double)": np.float64, "tensor(float)": np.float32, "tensor(int64)": np.int64}[described.type]
         place = np.zeros((1, len(self._inputs.columns)))
-        self._out = np.zeros((1, *described.shape[1:]), dtype=kind)
-        places = {name: place for place, name in enumerate(self.decoder.names)}
-        self._makers = [(places[name], maker) for name, maker in self._inputs.makers]
+        out = np.zeros((1, *described.shape[1:]), dtype=kind)
+        self._said = out.reshape(-1).data
+        names = self.decoder.names
+        self._pick = picker([names.index(name) for name, _ in self._inputs.makers])
+        self._made = [(place, maker) for place, (_, maker) in enumerate(self._inputs.makers) if maker is not None]
         self._write_row = partial(struct.Struct(f"{place.shape[1]}d").pack_into, place.data.cast("B"), 0)
         self._binding = self._session.io_binding()
         self._binding.bind_input("rows", "cpu", 0, np.float64, place.shape, place.ctypes.data)
-        self._binding.bind_output("answer", "cpu", 0, kind, self._out.shape, self._out.ctypes.data)
+        self._binding.bind_output("answer", "cpu", 0, kind, out.shape, out.ctypes.data)
         self._free = threading.Lock()
 
     def _measured(self) -> int:

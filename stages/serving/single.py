@@ -36,7 +36,7 @@ class SingleRows:
         self._features = features
         self._checks = checks
         self._refusal = refusal
-        self._pick = _picker([feature["name"] for feature in features])
+        self._pick = picker([feature["name"] for feature in features])
         self._plans: dict[tuple[type, ...], _Plan | None] = {}
 
     def values(self, row: Mapping[str, Any]) -> list[Any] | None:
@@ -78,14 +78,14 @@ class SingleRows:
                 checks.append((place, check))
             elif not feature.get("nullable"):
                 return None
-        return _Plan(tuple(checks), _picker(free) if free else None)
+        return _Plan(tuple(checks), picker(free) if free else None)
 
 
 def _unbounded(feature: Mapping[str, Any]) -> bool:
     return feature["type"] == "number" and all(feature.get(key) is None for key in ("min", "max", "values"))
 
 
-def _picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+def picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
     """As `itemgetter`, but a tuple for one key and for none as well."""
     if len(keys) > 1:
         return itemgetter(*keys)
