@@ -352,7 +352,7 @@ def main() -> int:
             weaker = 0.05 if world.kind == "regression" else 0.2
             cells.append((champion_cell, (metric, world, n, weaker, tuple(max(t // few, 10) for t in times))))
         seen.add(metric)
-    drifts = [(1_000, 100, 1000), (1_000, 1_000, 600), (10_000, 1_000, 300), (100_000, 100_000, 40), (100, 100, 1000)]
+    drifts = [(1_000, 100, 1000), (1_000, 1_000, 600), (10_000, 1_000, 300), (100_000, 100_000, 120), (100, 100, 1000)]
     cells += [(drift_cell, (n, m, max(times // few, 10))) for n, m, times in drifts]
     with ProcessPoolExecutor(2) as pool:
         waiting = [pool.submit(function, *arguments) for function, arguments in reversed(cells)]  # the long ones first
