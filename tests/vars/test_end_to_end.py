@@ -221,8 +221,10 @@ def test_killed_while_training_and_while_approval_waits(build, port: int) -> Non
     assert not any(name.endswith(".parquet") for name in archived), "data do not leave the agent"
 
 
-def test_the_example_up_to_a_service_that_answers(build, port: int) -> None:
+def test_the_example_up_to_a_service_that_answers(build, port: int, tmp_path: Path) -> None:
     script = (ROOT / "Jenkinsfile.example").read_text()
+    assert "'/srv/mlci/store'" in script
+    script = script.replace("'/srv/mlci/store'", f"'{tmp_path}/store'")
     one = build(script)
     one.environment["MLCI_FIRST"] = "1"
     (one.home / "open").touch()
