@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,19 @@ def sha256_file(path: Path) -> Digest:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
         return Digest(digest.hexdigest(), stream.tell())
+
+
+def damaged(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the files that are missing from `folder` or differ from the record: name → `sha256` and `size`."""
+    found = []
+    for name, known in recorded.items():
+        path = folder / name
+        try:
+            if path.stat().st_size != known["size"] or sha256_file(path).sha256 != known["sha256"]:
+                found.append(name)
+        except OSError:
+            found.append(name)
+    return found
 
 
 def canonical_json(value: Any) -> bytes:

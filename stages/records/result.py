@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.records.atomic import write_json
-from stages.records.digest import Digest, sha256_file
+from stages.records.digest import Digest, damaged, sha256_file
 
 SCHEMA_VERSION = 1
 FILE = "result.json"
@@ -46,15 +46,7 @@ class Result:
 
     def changed_outputs(self, folder: Path) -> list[str]:
         """Names of recorded outputs that are missing from `folder` or differ from the record."""
-        changed = []
-        for name, recorded in self.outputs.items():
-            path = folder / name
-            try:
-                if path.stat().st_size != recorded["size"] or sha256_file(path).sha256 != recorded["sha256"]:
-                    changed.append(name)
-            except OSError:
-                changed.append(name)
-        return changed
+        return damaged(folder, self.outputs)
 
 
 def read(folder: Path) -> Result | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import InfraError, UsageError
-from stages.records.digest import sha256_file
+from stages.records.digest import damaged, sha256_file
 from stages.store import record
 from stages.store.base import (
     Alias,
@@ -25,7 +25,7 @@ from stages.store.base import (
     logged,
     refuse_readonly,
 )
-from stages.store.record import COMPLETE, Record, damaged, json_bytes
+from stages.store.record import COMPLETE, Record, json_bytes
 from stages.store.version import content_digest, digest_of_files
 
 PROMOTIONS = "promotions.jsonl"

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.records.atomic import disk_errors
+from stages.records.digest import damaged
 from stages.store import record
-from stages.store.record import COMPLETE, Record, damaged, mismatch
+from stages.store.record import COMPLETE, Record, mismatch
 from stages.store.version import digest_of_files
 from stages.venvs import place
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.errors import ArtefactError
-from stages.records.digest import sha256_file
 
 COMPLETE = "complete.json"
 
@@ -50,19 +48,6 @@ def read(home: Path) -> Record | None:
         return Record.of((home / COMPLETE).read_bytes())
     except OSError:
         return None
-
-
-def damaged(home: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The files in a folder that are not as recorded."""
-    found = []
-    for file, recorded in files.items():
-        path = home / file
-        try:
-            if path.stat().st_size != recorded["size"] or sha256_file(path).sha256 != recorded["sha256"]:
-                found.append(file)
-        except OSError:
-            found.append(file)
-    return found
 
 
 def mismatch(place: str, file: str | None) -> ArtefactError:

@@ -66,7 +66,7 @@ class ContainerTarget:
         """Bring the image to the engine and start a trial of it that only we can reach."""
         client = self._client
         self._refuse_other_way(client)
-        self._before = [c for c in self.setting.found(client, MODEL) if containers.runs(c)]
+        self._before = self._models()
         self._trial = Trial(client, self.setting, self._source, version)
         self._trial.start(str(gateway.network(client, self.setting).name))
 
@@ -133,12 +133,12 @@ class ContainerTarget:
 
     def serving(self) -> list[Serving]:
         """See `base.Target`."""
-        found = [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
+        found = self._models()
         return [self._described(container) for container in found]
 
     def answers(self, version: Version) -> bool:
         """See `base.Target`. Asked through the gateway, from inside."""
-        found = [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
+        found = self._models()
         if len(found) != 1 or containers.version_of(found[0]) != version.digest:
             return False
         asked = Inside(found[0])
@@ -156,7 +156,7 @@ class ContainerTarget:
 
     def changed(self) -> list[str]:
         """See `base.Target`."""
-        found = [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
+        found = self._models()
         return self.setting.changed(found[-1].labels, found[-1].attrs["Config"].get("Env") or []) if found else []
 
     def repair(self, promoted: str | None) -> None:
@@ -192,6 +192,10 @@ class ContainerTarget:
     @cached_property
     def _client(self) -> DockerClient:
         return connect()
+
+    def _models(self) -> list[Container]:
+        """What runs as this environment's model, one that is on its way out among it."""
+        return [c for c in self.setting.found(self._client, MODEL) if containers.runs(c)]
 
     def _built(self) -> Trial:
         if self._trial is None:
