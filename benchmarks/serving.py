@@ -206,6 +206,7 @@ def trained(place: Path) -> Model:
     for stage in ("prepare", "train"):
         run([PYTHON, "-m", "stages", stage, "-C", place], cwd=HERE.parent)
     onnx, sklearn = place / ".mlci" / "train", place / "sklearn"
+    shutil.copy(place / ".mlci" / "prepare" / "schema.json", onnx)  # with whose categories an image counts others
     shutil.copytree(onnx, sklearn)
     (sklearn / "model.onnx").unlink()
     signature = json.loads((sklearn / "signature.json").read_text())

@@ -76,10 +76,19 @@ def _maker(column: Mapping[str, Any]) -> Callable[[Any], float] | None:
     if column["kind"] == "datetime":
         part = _PARTS[column["part"]]
         return lambda value: _NAN if value is None else part(value)
-    table = {level: _number(value) for level, value in column["levels"].items()}
-    table[None] = _number(column["missing"])
-    unseen, find = _number(column["unseen"]), table.get
-    return lambda value: find(value, unseen)
+    codes = _Codes({level: _number(value) for level, value in column["levels"].items()})
+    codes[None] = _number(column["missing"])
+    codes.unseen = _number(column["unseen"])
+    return codes.__getitem__
+
+
+class _Codes(dict[Any, float]):
+    """The number of each level; looked up in one step, which a function with a default is not."""
+
+    unseen = _NAN
+
+    def __missing__(self, level: Any) -> float:
+        return self.unseen
 
 
 def _number(value: float | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -16,7 +17,7 @@ import orjson
 from stages.serving import page
 from stages.serving.batcher import Batcher, Overloaded
 from stages.serving.deadline import Deadlines
-from stages.serving.decode import Problem, json_type
+from stages.serving.decode import Decoded, Problem, json_type
 from stages.serving.http import (
     JSON,
     Disconnected,
@@ -29,6 +30,8 @@ from stages.serving.http import (
     header,
     parse,
     read_body,
+    too_long,
+    whole_body,
 )
 from stages.serving.limits import Limits
 from stages.serving.monitoring import Monitoring
@@ -39,8 +42,11 @@ log = logging.getLogger("mlci")
 access = logging.getLogger("mlci.access")
 
 _RETRY = [(b"retry-after", b"1")]
+_BEARER = [(b"www-authenticate", b"Bearer")]
 
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
+
+_NOWHERE: Mapping[str, Handler] = {}
 
 
 @dataclass
@@ -76,9 +82,8 @@ class Service:
         self._ready = False
         self._key = api_key.encode() if api_key else None
         self._log_access = log_access
-        self._in_flight = 0
         self._deadlines = Deadlines(self.limits.deadline_seconds)
-        self.monitoring.in_flight.set_function(lambda: float(self._in_flight))
+        self.monitoring.in_flight.set_function(lambda: float(len(self._deadlines)))
         self._batcher = Batcher(
             predictor.predict, self.limits.max_batch_rows, self.limits.max_waiting_rows, self.monitoring.batch
         )
@@ -120,7 +125,13 @@ class Service:
         path, method = scope["path"], scope["method"]
         close = self.last_answers
         try:
-            response = await self._route(path, method, scope)(scope, receive)
+            handler = self._routes.get(path, _NOWHERE).get(method)
+            if handler is None:
+                raise self._misdirected(path, method)
+            if self._key is not None and path not in self._open_paths and not self._holds_key(scope):
+                todo = "send the API key as Authorization: Bearer KEY, or as X-API-Key"
+                raise Refused(401, "SRV_KEY", todo, headers=_BEARER, close=method == "POST")
+            response = await handler(scope, receive)
         except Refused as refused:
             response, close = refused.response(), close or refused.close
         except Disconnected:
@@ -130,30 +141,21 @@ class Service:
             log.error("%s %s failed: %s\n%s", method, path if path in self._routes else "?", *_trace(error))
             response = Refused(500, "SRV_BUG", "the service failed; its log says where").response()
         if response.status != 499:
-            await response.send(send, close or self.last_answers, method)
+            await send(response.head(close or self.last_answers, method))
+            await send(response.rest(method))
         seconds = time.perf_counter() - started
         known = path if path in self._routes else "other"
-        self.monitoring.answered.request(known, response.status)
-        if known == "/predict":
-            self.monitoring.answered.predicted(seconds)
+        self.monitoring.answered.request(known, response.status, seconds)
         if self._log_access:
             access.info(_access_line(scope, known, response, seconds))
         return None
 
-    def _route(self, path: str, method: str, scope: Scope) -> Handler:
-        methods = self._routes.get(path)
-        if methods is None:
-            raise Refused(404, "SRV_NO_SUCH_PATH", f"paths: {', '.join(self._routes)}", close=method == "POST")
-        handler = methods.get(method)
-        if handler is None:
-            allowed = ", ".join(methods)
-            headers = [(b"allow", allowed.encode())]
-            raise Refused(405, "SRV_METHOD", f"{path} takes: {allowed}", headers=headers, close=method == "POST")
-        if self._key is not None and path not in self._open_paths and not self._holds_key(scope):
-            headers = [(b"www-authenticate", b"Bearer")]
-            todo = "send the API key as Authorization: Bearer KEY, or as X-API-Key"
-            raise Refused(401, "SRV_KEY", todo, headers=headers, close=method == "POST")
-        return handler
+    def _misdirected(self, path: str, method: str) -> Refused:
+        if path not in self._routes:
+            return Refused(404, "SRV_NO_SUCH_PATH", f"paths: {', '.join(self._routes)}", close=method == "POST")
+        allowed = ", ".join(self._routes[path])
+        headers = [(b"allow", allowed.encode())]
+        return Refused(405, "SRV_METHOD", f"{path} takes: {allowed}", headers=headers, close=method == "POST")
 
     def _holds_key(self, scope: Scope) -> bool:
         sent = header(scope, b"x-api-key")
@@ -164,28 +166,40 @@ class Service:
         return hmac.compare_digest(sent.strip(), self._key or b"")
 
     async def _predict(self, scope: Scope, receive: Receive) -> Response:
-        if self._in_flight >= self.limits.max_concurrency:
+        deadlines, limits = self._deadlines, self.limits
+        if len(deadlines) >= limits.max_concurrency:
             raise Refused(429, "SRV_BUSY", "too many requests at once; try again", headers=_RETRY, close=True)
-        headers = dict(scope["headers"])
-        _check_media_type(headers)
-        self._in_flight += 1
-        whole = False
+        _check_head(dict(scope["headers"]), limits.max_body_bytes)
+        body: bytes | None = None
+        task = deadlines.begin()
         try:
-            with self._deadlines:
-                body = await read_body(headers.get(b"content-length"), receive, self.limits.max_body_bytes)
-                whole = True
-                return await self._answer(body)
-        except TimeoutError:
-            within = f"within {self.limits.deadline_seconds:g} s"
-            if not whole:
-                raise Refused(408, "SRV_SLOW_BODY", f"the body did not arrive {within}", close=True) from None
-            raise Refused(504, "SRV_DEADLINE", f"no answer {within}; send fewer rows at once", headers=_RETRY) from None
+            message = await receive()
+            body = whole_body(message, limits.max_body_bytes)
+            if body is None:
+                body = await read_body(message, receive, limits.max_body_bytes)
+            decoded = self._decoded(body)
+            if decoded.rows <= self.predictor.inline_rows:
+                found = self.predictor.answer(decoded)
+            else:
+                found = await self._batcher.answer(decoded.columns, decoded.rows)
+        except asyncio.CancelledError:
+            if not deadlines.over(task):
+                raise
+            raise _late(limits.deadline_seconds, body) from None
+        except Overloaded:
+            raise Refused(503, "SRV_OVERLOADED", "too many rows are waiting; try again", headers=_RETRY) from None
+        except RowsRefused as refused:
+            raise _unanswered(refused) from None
         finally:
-            self._in_flight -= 1
+            deadlines.end(task)
+        self.monitoring.answered.rows += decoded.rows
+        content: dict[str, Any] = {"predictions": found.predictions}
+        if found.probabilities is not None:
+            content["probabilities"] = found.probabilities
+        return Response(200, orjson.dumps(content))
 
-    async def _answer(self, body: bytes) -> Response:
-        rows = _rows(parse(body), self.limits.max_rows)
-        decoded = self.predictor.decode(rows)
+    def _decoded(self, body: bytes) -> Decoded:
+        decoded = self.predictor.decoder.decode(_rows(body, self.limits.max_rows))
         if decoded.unknown or decoded.ignored:
             self.monitoring.unknown.inc(decoded.unknown)
             self.monitoring.ignored.inc(decoded.ignored)
@@ -195,27 +209,7 @@ class Service:
             raise Refused(422, "DAT_REFUSED", f"{values} not meet the contract", decoded.problems, decoded.refused)
         if decoded.unseen:
             self.monitoring.unseen(decoded.unseen)
-        try:
-            if decoded.rows <= self.predictor.inline_rows:
-                found = self.predictor.answer(decoded)
-            else:
-                found = await self._batcher.answer(decoded.columns, decoded.rows)
-        except Overloaded:
-            raise Refused(503, "SRV_OVERLOADED", "too many rows are waiting; try again", headers=_RETRY) from None
-        except RowsRefused as refused:
-            log.warning("the model has no answer for %d rows of a request%s", len(refused.rows), _cause(refused))
-            problems = [
-                Problem(f"/rows/{i}", "MOD_NO_ANSWER", "values that the model can answer", "none such")
-                for i in refused.rows
-            ]
-            raise Refused(
-                422, "MOD_NO_ANSWER", "the model has no answer for these rows", problems[:100], len(problems)
-            ) from None
-        self.monitoring.answered.rows += decoded.rows
-        content: dict[str, Any] = {"predictions": found.predictions}
-        if found.probabilities is not None:
-            content["probabilities"] = found.probabilities
-        return Response(200, orjson.dumps(content))
+        return decoded
 
     async def _live(self, scope: Scope, receive: Receive) -> Response:
         return answer({"status": "alive"})
@@ -262,29 +256,46 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
-def _check_media_type(headers: Mapping[bytes, bytes]) -> None:
+def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
     sent = headers.get(b"content-type")
     if sent is not None and sent != JSON and sent.partition(b";")[0].strip().lower() != b"application/json":
         raise Refused(415, "SRV_MEDIA_TYPE", "send Content-Type: application/json", close=True)
     coding = headers.get(b"content-encoding")
     if coding is not None and coding.strip().lower() not in (b"", b"identity"):
         raise Refused(415, "SRV_MEDIA_TYPE", "send the body uncompressed", close=True)
+    length = headers.get(b"content-length")
+    if length is not None and length.isdigit() and int(length) > most:
+        raise too_long(most)
 
 
-def _rows(body: Any, most: int) -> list[Any]:
-    if not isinstance(body, dict):
-        problem = Problem("", "DAT_ROW_SHAPE", 'an object: {"rows": [...]}', json_type(body))
-    elif "rows" not in body:
-        problem = Problem("/rows", "DAT_ROW_SHAPE", "an array of rows", "nothing")
-    elif not isinstance(body["rows"], list):
-        problem = Problem("/rows", "DAT_ROW_SHAPE", "an array of rows", json_type(body["rows"]))
-    elif len(body["rows"]) > most:
-        detail = f"{len(body['rows'])} rows came, {most} are taken at once"
-        problem = Problem("/rows", "SRV_TOO_MANY_ROWS", f"at most {most} rows", f"{len(body['rows'])} rows")
-        raise Refused(413, "SRV_TOO_MANY_ROWS", detail, [problem])
-    else:
-        return body["rows"]
-    raise Refused(422, "DAT_REFUSED", f"expected {problem.expected}", [problem])
+def _rows(body: bytes, most: int) -> list[Any]:
+    found = parse(body)
+    rows = found.get("rows") if type(found) is dict else None
+    if type(rows) is not list:
+        if not isinstance(found, dict):
+            problem = Problem("", "DAT_ROW_SHAPE", 'an object: {"rows": [...]}', json_type(found))
+        else:
+            got = json_type(rows) if "rows" in found else "nothing"
+            problem = Problem("/rows", "DAT_ROW_SHAPE", "an array of rows", got)
+        raise Refused(422, "DAT_REFUSED", f"expected {problem.expected}", [problem])
+    if len(rows) > most:
+        problem = Problem("/rows", "SRV_TOO_MANY_ROWS", f"at most {most} rows", f"{len(rows)} rows")
+        raise Refused(413, "SRV_TOO_MANY_ROWS", f"{len(rows)} rows came, {most} are taken at once", [problem])
+    return rows
+
+
+def _late(seconds: float, body: bytes | None) -> Refused:
+    within = f"within {seconds:g} s"
+    if body is None:
+        return Refused(408, "SRV_SLOW_BODY", f"the body did not arrive {within}", close=True)
+    return Refused(504, "SRV_DEADLINE", f"no answer {within}; send fewer rows at once", headers=_RETRY)
+
+
+def _unanswered(refused: RowsRefused) -> Refused:
+    log.warning("the model has no answer for %d rows of a request%s", len(refused.rows), _cause(refused))
+    wanted = "values that the model can answer"
+    problems = [Problem(f"/rows/{i}", "MOD_NO_ANSWER", wanted, "none such") for i in refused.rows]
+    return Refused(422, "MOD_NO_ANSWER", "the model has no answer for these rows", problems[:100], len(problems))
 
 
 def _trace(error: BaseException) -> tuple[str, str]:

@@ -58,25 +58,15 @@ class Decoded:
     training never saw.
     """
 
-    __slots__ = ("_columns", "_names", "ignored", "problems", "refused", "row", "rows", "unknown", "unseen")
+    row: Sequence[Any] | None = None
+    problems: Sequence[Problem] = ()
+    refused = ignored = unknown = 0
+    unseen: Mapping[str, int] = _NONE
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        rows: int,
-        columns: dict[str, list[Any]] | None = None,
-        row: list[Any] | None = None,
-        problems: list[Problem] | None = None,
-        refused: int = 0,
-    ) -> None:
+    def __init__(self, names: Sequence[str], rows: int, columns: dict[str, list[Any]] | None = None) -> None:
         self._names = names
         self._columns = columns
         self.rows = rows
-        self.row = row
-        self.problems = problems or []
-        self.refused = refused
-        self.ignored = self.unknown = 0
-        self.unseen: Mapping[str, int] = _NONE
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -99,15 +89,14 @@ class Decoder:
         self._known = frozenset(self.names)
         self._listed = frozenset(signature.get("ignored") or ())
         self._levels = {name: frozenset(known) for name, known in (levels or {}).items() if name in self._known}
-        self._known_levels = [(self.names.index(name), known) for name, known in self._levels.items()]
-        self._single = SingleRows(self.features, [check for _, check, _, _ in self._checks], Bad)
+        self._single = SingleRows(self.features, [check for _, check, _, _ in self._checks], Bad, self._levels)
 
     def decode(self, rows: Sequence[Any]) -> Decoded:
         """Check all values of all rows."""
         if len(rows) == 1 and type(rows[0]) is dict:
-            values = self._single.values(rows[0])
-            if values is not None:
-                return self._alone(rows, values)
+            single = self._single.values(rows[0])
+            if single is not None:
+                return self._alone(rows, *single)
         shapes = [i for i, row in enumerate(rows) if type(row) is not dict]
         refused = len(shapes)
         wanted = "an object: column → value"
@@ -126,21 +115,21 @@ class Decoder:
         if refused:
             problems.sort(key=lambda item: item[:2])
             listed = [problem for _, _, problem in problems[:MAX_PROBLEMS]]
-            decoded = Decoded(self.names, len(rows), {}, problems=listed, refused=refused)
+            decoded = Decoded(self.names, len(rows), {})
+            decoded.problems, decoded.refused = listed, refused
         else:
             decoded = Decoded(self.names, len(rows), columns)
             decoded.unseen = self._unseen(columns)
         decoded.ignored, decoded.unknown = ignored, unknown
         return decoded
 
-    def _alone(self, rows: Sequence[Any], values: list[Any]) -> Decoded:
-        decoded = Decoded(self.names, 1, None, values)
+    def _alone(self, rows: Sequence[Any], values: Sequence[Any], unseen: list[str] | None) -> Decoded:
+        decoded = Decoded(self.names, 1)
+        decoded.row = values
         if len(rows[0]) > len(values):
             decoded.ignored, decoded.unknown = self._extra(rows)
-        for place, known in self._known_levels:
-            value = values[place]
-            if value not in known and value is not None:
-                decoded.unseen = {**decoded.unseen, self.names[place]: 1}
+        if unseen:
+            decoded.unseen = dict.fromkeys(unseen, 1)
         return decoded
 
     def _problem(self, row: dict[str, Any], i: int, name: str, found: Bad | None, expected: str) -> Problem:

@@ -13,13 +13,14 @@ import orjson
 from stages.serving.decode import Problem
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 
-_NOSNIFF, _NO_STORE = (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
+_FOR_BROWSERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 _CLOSE = (b"connection", b"close")
 
 
@@ -32,18 +33,22 @@ class Response:
     content_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
 
-    async def send(self, send: Send, close: bool, method: str) -> None:
-        """Send it, as the answer to a request with `method`; `close` ends the connection after it."""
-        body = self.body
-        headers: Headers = [(b"content-type", self.content_type), (b"content-length", b"%d" % len(body)), _NOSNIFF]
-        if method != "POST":  # whose answers nobody keeps: RFC 9111, section 3
-            headers.append(_NO_STORE)
+    def head(self, close: bool, method: str) -> dict[str, Any]:
+        """The first message of ASGI, of the answer to a request with `method`; `close` ends the connection after it."""
+        length = b"%d" % len(self.body)
+        headers: Headers = [(b"content-type", self.content_type), (b"content-length", length)]
+        # Nobody keeps the answer to a POST (RFC 9111, section 3), and no page can load it as a script or a style sheet.
+        if method != "POST":
+            headers += _FOR_BROWSERS
         if self.headers:
             headers += self.headers
         if close:
             headers.append(_CLOSE)
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+    def rest(self, method: str) -> dict[str, Any]:
+        """The second one."""
+        return {"type": "http.response.body", "body": b"" if method == "HEAD" else self.body}
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -103,37 +108,38 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(declared: bytes | None, receive: Receive, most: int) -> bytes:
-    """The request's body; `declared` is its Content-Length.
+def whole_body(message: Message, most: int) -> bytes | None:
+    """The body that came whole with the first message of a request, None where more is to come.
 
     Raises:
-        Refused: 413 when it is longer than `most` bytes: declared so, or found so while it comes. Disconnected.
+        Refused: 413, longer than `most` bytes. Disconnected.
     """
-    if declared is not None and declared.isdigit() and int(declared) > most:
-        raise _too_long(most)
-    message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
-    body = bytes(message.get("body", b""))
-    if not message.get("more_body"):
-        if len(body) > most:
-            raise _too_long(most)
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
+    body: bytes = message.get("body", b"")
+    if len(body) > most:
+        raise too_long(most)
+    return None if message.get("more_body") else body
+
+
+async def read_body(message: Message, receive: Receive, most: int) -> bytes:
+    """The body that begins with `message`. Raises: as `whole_body`."""
+    parts, size = [], 0
+    while True:
+        part = message.get("body", b"")
+        size += len(part)
         if size > most:
-            raise _too_long(most)
+            raise too_long(most)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if size > most:
-        raise _too_long(most)
-    return b"".join(parts)
 
 
-def _too_long(most: int) -> Refused:
+def too_long(most: int) -> Refused:
+    """The answer to a body of more than `most` bytes, which is not read to its end."""
     return Refused(413, "SRV_BODY_TOO_LARGE", f"a body may have {most} bytes; send fewer rows at once", close=True)
 
 

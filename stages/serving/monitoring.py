@@ -24,14 +24,13 @@ class Answered(Collector):
         self._buckets = [0] * (len(_SECONDS) + 1)
         self._seconds = 0.0
 
-    def request(self, path: str, status: int) -> None:
-        """Count one answer; `path` is one of the service's own."""
-        self._requests[path, status] = self._requests.get((path, status), 0) + 1
-
-    def predicted(self, seconds: float) -> None:
-        """Time one answer of POST /predict."""
-        self._buckets[bisect_left(_SECONDS, seconds)] += 1
-        self._seconds += seconds
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Count one answer, and time it where it is one of POST /predict; `path` is one of the service's own."""
+        counts, key = self._requests, (path, status)
+        counts[key] = counts.get(key, 0) + 1
+        if path == "/predict":
+            self._buckets[bisect_left(_SECONDS, seconds)] += 1
+            self._seconds += seconds
 
     def collect(self) -> Iterator[Metric]:
         """What the registry asks for."""

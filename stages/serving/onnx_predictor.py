@@ -89,10 +89,10 @@ class OnnxPredictor(Predictor):
             RowsRefused: as `predict`.
         """
         row = decoded.row
-        if row is None or self._inputs.refuses or not self._free.acquire(blocking=False):
+        if row is None or self._inputs.refuses or not self._free.acquire(False):
             return self.predict(decoded.columns)
         try:
-            values = list(self._pick(row))
+            values = list(row if self._pick is None else self._pick(row))
             for place, maker in self._made:
                 values[place] = maker(values[place])
             try:
@@ -184,7 +184,8 @@ class OnnxPredictor(Predictor):
         out = np.zeros((1, *described.shape[1:]), dtype=kind)
         self._said = out.reshape(-1).data
         names = self.decoder.names
-        self._pick = picker([names.index(name) for name, _ in self._inputs.makers])
+        wanted = [names.index(name) for name, _ in self._inputs.makers]
+        self._pick = None if wanted == list(range(len(names))) else picker(wanted)
         self._made = [(place, maker) for place, (_, maker) in enumerate(self._inputs.makers) if maker is not None]
         self._write_row = partial(struct.Struct(f"{place.shape[1]}d").pack_into, place.data.cast("B"), 0)
         self._binding = self._session.io_binding()

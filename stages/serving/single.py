@@ -18,29 +18,49 @@ _MOST_PLANS = 256
 _UNKNOWN = object()
 
 
-class _Plan(NamedTuple):
-    """`checks`: place of a value and the function that checks it. `free`: picks the numbers that only have to be
-    finite."""
+class _Check(NamedTuple):
+    """`known`: values that need no check, of a category its levels in training. `counted`: there are such levels, and
+    what is none of them is told."""
 
-    checks: tuple[tuple[int, Callable[[Any], Any]], ...]
+    place: int
+    check: Callable[[Any], Any]
+    known: frozenset[str]
+    counted: bool
+
+
+class _Plan(NamedTuple):
+    """`free` picks the numbers that only have to be finite."""
+
+    checks: tuple[_Check, ...]
     free: Callable[[Sequence[Any]], tuple[Any, ...]] | None
 
 
 class SingleRows:
     """`features` as in the signature; `checks`: for each a function from a JSON value (not null) to the column's, which
-    gives a `refusal` where there is none."""
+    gives a `refusal` where there is none; `levels`: column → categories known from training."""
 
     def __init__(
-        self, features: Sequence[Mapping[str, Any]], checks: Sequence[Callable[[Any], Any]], refusal: type
+        self,
+        features: Sequence[Mapping[str, Any]],
+        checks: Sequence[Callable[[Any], Any]],
+        refusal: type,
+        levels: Mapping[str, frozenset[str]],
     ) -> None:
         self._features = features
         self._checks = checks
         self._refusal = refusal
+        self._levels = levels
+        # A level that the contract has come to refuse is checked like any other value.
+        self._known = {
+            feature["name"]: frozenset(one for one in levels.get(feature["name"], ()) if check(one) == one)
+            for feature, check in zip(features, checks, strict=True)
+        }
         self._pick = picker([feature["name"] for feature in features])
         self._plans: dict[tuple[type, ...], _Plan | None] = {}
 
-    def values(self, row: Mapping[str, Any]) -> list[Any] | None:
-        """The values in the order of the features; None where one is missing or refused."""
+    def values(self, row: Mapping[str, Any]) -> tuple[Sequence[Any], list[str] | None] | None:
+        """The values in the order of the features, and the columns whose category training never saw; None where a
+        value is missing or refused."""
         try:
             values = self._pick(row)
         except KeyError:
@@ -54,14 +74,21 @@ class SingleRows:
         checks, free = plan
         if free is not None and not isfinite(sum(free(values))):
             return None
-        found = list(values)
-        refusal = self._refusal
-        for place, check in checks:
-            value = check(found[place])
-            if type(value) is refusal:
+        found: Any = values
+        unseen = None
+        for place, check, known, counted in checks:
+            value = values[place]
+            if value in known:
+                continue
+            checked = check(value)
+            if type(checked) is self._refusal:
                 return None
-            found[place] = value
-        return found
+            if checked is not value:
+                found = list(found)
+                found[place] = checked
+            if counted and checked not in known:
+                unseen = [*(unseen or ()), self._features[place]["name"]]
+        return found, unseen
 
     def _made(self, types: tuple[type, ...]) -> _Plan | None:
         plan = self._plan(types)
@@ -74,9 +101,10 @@ class SingleRows:
         for place, (feature, check, kind) in enumerate(zip(self._features, self._checks, types, strict=True)):
             if kind is float and _unbounded(feature):
                 free.append(place)
-            elif kind is not type(None):
-                checks.append((place, check))
-            elif not feature.get("nullable"):
+            elif kind in (bool, int, float, str):
+                name = feature["name"]
+                checks.append(_Check(place, check, self._known[name], name in self._levels))
+            elif kind is not type(None) or not feature.get("nullable"):
                 return None
         return _Plan(tuple(checks), picker(free) if free else None)
 

@@ -173,7 +173,7 @@ def test_a_misspelt_column_is_named_but_only_if_it_nearly_is_one() -> None:
 
 def test_other_columns_are_ignored_and_counted() -> None:
     decoded = DECODER.decode([{**GOOD, "target": 1, "x": 1, "y": 2}, GOOD])
-    assert decoded.problems == []
+    assert not decoded.problems
     assert (decoded.ignored, decoded.unknown) == (1, 2)
     assert list(decoded.columns) == list(FEATURES)
 
