@@ -47,14 +47,15 @@ defaults
     mode http
     log global
     option dontlog-normal
-    timeout connect 1s
+    # Also the pause before a request that was refused is sent again, when one model is left to send it to.
+    timeout connect 300ms
     timeout client 65s
     timeout server 65s
     timeout http-request 35s
     timeout http-keep-alive 65s
     timeout check 4s
     # A model that stops listening refuses a connection: the request, of which it saw nothing, goes to another one.
-    retries 4
+    retries 12
     option redispatch 1
     retry-on conn-failure empty-response
 resolvers engine

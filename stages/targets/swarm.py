@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -161,7 +162,12 @@ def remove(client: DockerClient, setting: Setting) -> None:
     if service is not None:
         with engine_errors("removing the service"):
             service.remove()  # type: ignore[no-untyped-call]
-        containers.until(containers.END_SECONDS + 20, lambda: not _task_containers(client, service), 0.2)
+        # Swarm leaves ended tasks for some seconds; until they are gone the network is in use.
+        containers.until(containers.END_SECONDS + 20, lambda: not _task_containers(client, service, running=True), 0.2)
+        for container in _task_containers(client, service):
+            with contextlib.suppress(InfraError):  # Swarm is removing it at this very moment
+                containers.remove([container])
+        containers.until(20, lambda: not _task_containers(client, service), 0.2)
     forget_secrets(client, setting, None)
     with engine_errors("removing the network"):
         for network_found in client.networks.list(filters={"label": f"{labels.IDENTITY}={setting.identity}"}):
@@ -297,8 +303,8 @@ def why(service: Service, version: str) -> str:
     return said
 
 
-def _task_containers(client: DockerClient, service: Service) -> list[Any]:
+def _task_containers(client: DockerClient, service: Service, running: bool = False) -> list[Any]:
     with engine_errors("looking for tasks"):
         return client.containers.list(
-            all=True, filters={"label": f"com.docker.swarm.service.id={service.id}"}, ignore_removed=True
+            all=not running, filters={"label": f"com.docker.swarm.service.id={service.id}"}, ignore_removed=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import time
@@ -43,7 +44,9 @@ class Trial:
 
     def __init__(self, client: DockerClient, setting: Setting, source: Source, version: Version) -> None:
         self.version = version
-        self._client, self._setting = client, setting
+        # Nobody but us knows the trial: there are no callers to wait for when it ends.
+        alone = {**setting.environment, "MLCI_SERVE_DRAIN_SECONDS": "0"}
+        self._client, self._setting = client, dataclasses.replace(setting, environment=alone)
         self._running: Running | None = None
         order = Order(version.name, version.digest, version.folder, version.code, *source)
         self.image: Image = build(client, order)

@@ -76,6 +76,18 @@ def sizes():
 """
 
 
+_TRAIN = """
+from pathlib import Path
+from stages.prepare import prepare
+from stages.project import Project
+from stages.train import train
+
+project = Project.open(Path("ml.yaml"))
+prepare(project)
+train(project)
+"""
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as taken:
@@ -140,8 +152,7 @@ def retrain(made: Project, seed: int) -> str:
     (made.root / "data.csv").write_text("\n".join(lines) + "\n")
     if (made.root / "features.py").exists():
         # In a process of its own: this one may have imported another project's module of that name.
-        for stage in ("prepare", "train"):
-            subprocess.run([sys.executable, "-m", "stages", stage], cwd=made.root, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", _TRAIN], cwd=made.root, check=True, capture_output=True)
     else:
         prepare(made)
         train(made)

@@ -18,7 +18,7 @@ from tests.docker.load import Load
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-SECONDS = 60.0 if os.environ.get("RUN_SLOW") else 5.0
+SECONDS = 60.0 if os.environ.get("RUN_SLOW") else 3.0
 
 
 def run(made: Project, *words: str) -> None:

@@ -29,7 +29,7 @@ ONE = {"model": ["running"], "gateway": ["running"]}
 #: The environment that only an image has.
 INSIDE = 'INSIDE = "PYTHONUSERBASE" in __import__("os").environ\n'
 CRASH = "\nif INSIDE:\n    raise RuntimeError('no licence here')\n"
-SLOW = "\nif INSIDE:\n    __import__('time').sleep(3)\n"
+SLOW = "\nif INSIDE:\n    __import__('time').sleep(2)\n"
 NEVER = "\nif INSIDE:\n    __import__('time').sleep(600)\n"
 HUNGRY = "\nif INSIDE:\n    ballast = bytearray(b'x') * 2**30\n"
 WRONG = kit.FEATURES.replace("np.nan_to_num(size)", "np.nan_to_num(size) * (0 if INSIDE else 1)")

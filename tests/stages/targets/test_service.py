@@ -74,14 +74,6 @@ def test_deploy_replace_roll_back(client: docker.DockerClient, base_image: str, 
     assert container["ReadOnly"]
     assert service.attrs["Spec"]["UpdateConfig"]["Order"] == "start-first"
 
-    rotated = kit.with_options(made, api_key="an0ther-key", resources={"memory": "300m"})
-    assert would_run(rotated) == ["local serves with other settings: resources, api_key"]
-    assert deploy(rotated).status == "done"
-    assert states(client, before) == ["running", "running"]
-    (service,) = services(client)
-    assert service.attrs["UpdateStatus"]["State"] == "completed"
-    assert (deploy(rotated).status, would_run(rotated)) == ("skipped", [])
-
     after = kit.retrain(made, 2)
     deploy(made)
     assert states(client, after) == ["running", "running"]
@@ -97,12 +89,22 @@ def test_deploy_replace_roll_back(client: docker.DockerClient, base_image: str, 
     assert said.strip() == b"200"
 
 
-def test_swarm_goes_back_by_itself(client: docker.DockerClient, base_image: str, tmp_path: Path, stopped: Any) -> None:
+def test_changed_settings_and_a_swarm_that_goes_back_by_itself(
+    client: docker.DockerClient, base_image: str, tmp_path: Path, stopped: Any
+) -> None:
     """The proof passes and the tasks do not get healthy: the model crashes where it finds the swarm's secret."""
     options: dict[str, Any] = {"target": "service", "publish": False, "port": None, "api_key": "s3cret-key"}
     made = kit.project(tmp_path / "p", **options)
     stopped(made)
     before = deploy(made).summary["version"]
+    rotated = kit.with_options(made, api_key="an0ther-key", resources={"memory": "300m"})
+    assert would_run(rotated) == ["local serves with other settings: resources, api_key"]
+    assert deploy(rotated).status == "done"
+    assert states(client, before) == ["running"]
+    (service,) = services(client)
+    assert service.attrs["UpdateStatus"]["State"] == "completed"
+    assert (deploy(rotated).status, would_run(rotated)) == ("skipped", [])
+
     bad = 'import os\nif os.path.exists("/run/secrets/mlci-api-key"):\n    raise RuntimeError("no licence here")\n'
     kit.project(tmp_path / "p", features=bad + kit.FEATURES, **options)
     with pytest.raises(InfraError) as refused:
