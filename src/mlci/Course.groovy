@@ -149,15 +149,30 @@ class Course implements Serializable {
                 lines << "  approval of ${options.approval.who ?: 'anyone who may build'} before ${item.name}"
             }
             String place = Course.agentOf(options, 'deploy') ?: 'any agent'
-            lines << "  deploy to ${item.name} (${item.target}) on ${place}${Course.secrets(options, item.name)}"
+            lines << "  deploy to ${item.name} (${item.target}) on ${place}${Course.secrets(options, 'deploy', item.name)}"
         }
         return "mlci: dry run; this build of ${plan.name} would do\n" + lines.join('\n') +
             (targets ? '' : '\n  no deployment')
     }
 
+    /** The credentials of a stage, or of the deployment to an environment; of two for one variable the last one counts. */
     @NonCPS
-    static String secrets(Map options, String name) {
-        List ids = ((options.credentials[name] ?: []) + (options.credentials.all ?: [])).collect { item -> item.id }
+    static List credentials(Map options, String stage, String environment = '') {
+        Map given = options.credentials
+        return (given.all ?: []) + (given[stage] ?: []) + ((environment ? given[environment] : null) ?: [])
+    }
+
+    /** All that this build is going to bind, as lists that are bound together. */
+    @NonCPS
+    static List bindings(Map options, List targets) {
+        List lists = BUILT.collect { stage -> Course.credentials(options, stage) }
+        lists += targets.collect { item -> Course.credentials(options, 'deploy', item.name as String) }
+        return lists.findAll { list -> list }.unique()
+    }
+
+    @NonCPS
+    static String secrets(Map options, String stage, String environment = '') {
+        List ids = credentials(options, stage, environment).collect { item -> item.id }
         return ids ? " with credentials ${ids.join(', ')}" : ''
     }
 

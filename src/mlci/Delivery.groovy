@@ -108,11 +108,15 @@ class Delivery implements Serializable {
             return
         }
         deploys = may && !Course.chosen(plan, options.environments).isEmpty()
-        compareStores('validate', '')
         List targets = deploys ? Course.chosen(plan, options.environments) : []
+        List bindings = Course.bindings(options, targets)
+        for (int i = 0; i < bindings.size(); i++) {
+            step('check').find(bindings[i])
+        }
+        compareStores('validate', '')
         List seen = []
         for (int i = 0; i < targets.size(); i++) {
-            Object own = inBucket() ? options.credentials[targets[i].name] ?: [] : []
+            Object own = inBucket() ? Course.credentials(options, 'deploy', targets[i].name as String) : []
             if (!(own in seen)) {
                 seen << own
                 compareStores('deploy', targets[i].name as String)
@@ -314,7 +318,7 @@ class Delivery implements Serializable {
             given[HANDED_ON[i]] = options[HANDED_ON[i]]
         }
         String place = environment ?: name
-        given.credentials = (options.credentials[place] ?: []) + (options.credentials.all ?: [])
+        given.credentials = Course.credentials(options, name, environment)
         given.timeout = options.timeouts[place] ?: options.timeouts[name] ?: MINUTES[name]
         given.retries = options.retries[place] ?: options.retries[name] ?: 0
         given.unset = Course.unset(options.credentials, given.credentials)

@@ -348,6 +348,41 @@ class LibraryTest {
     }
 
     @Test
+    void credentialsOfDeployAreThoseOfEveryEnvironmentAndItsOwnCountMore() {
+        run("""mlPipeline(approval: false, credentials: [
+            deploy: [[id: 'registry', kind: 'secret_text', variable: 'TOKEN'], [id: 'any', kind: 'secret_text', variable: 'API_KEY']],
+            production: [[id: 'own', kind: 'secret_text', variable: 'API_KEY']],
+        ])""")
+        Map seen = steps.commands.findAll { it[0] == 'deploy' }.collectEntries { [(it[1]): it[-1]] }
+        assert seen['--env=staging'].subMap('TOKEN', 'API_KEY') == [TOKEN: 'secret-registry', API_KEY: 'secret-any']
+        assert seen['--env=production'].subMap('TOKEN', 'API_KEY') == [TOKEN: 'secret-registry', API_KEY: 'secret-own']
+    }
+
+    @Test
+    void aCredentialThatIsMissingEndsTheBuildBeforeTraining() {
+        Closure bound = { Call call, World here ->
+            if (call.arguments[0].any { it.credentialsId == 'mistyped' }) {
+                throw new hudson.AbortException("Could not find credentials entry with ID 'mistyped'")
+            }
+            return [:]
+        }
+        steps.replaced.withCredentials = bound
+        String missing = "[[id: 'mistyped', kind: 'secret_text', variable: 'K']]"
+        for (String place in ['train', 'deploy', 'production', 'all']) {
+            steps.commands.clear()
+            assert failure("mlPipeline(credentials: [${place}: ${missing}])").contains("'mistyped'")
+            assert !('prepare' in commands())
+        }
+        steps.commands.clear()
+        run("mlPipeline(environments: ['staging'], approval: false, credentials: [production: ${missing}])")
+        assert 'deploy' in commands()
+        steps.commands.clear()
+        variables = [BRANCH_NAME: 'PR-1', CHANGE_ID: '1']
+        run("mlPipeline(credentials: [production: ${missing}])")
+        assert commands()[-1] == 'validate'
+    }
+
+    @Test
     void aGateThatCannotTellAsksAPersonForAReason() {
         gate = [exit_code: 4, verdict: 'inconclusive', inconclusive: 'ask', on_fail: 'fail', text: 'cannot tell']
         List reasons = ['short', '', 'the drop is within what we accept']
