@@ -74,7 +74,10 @@ class _HeldBack(io.TextIOBase):
 
 def _found(answer: dict[str, Any], start: Path, words: list[str]) -> dict[str, Any]:
     """What Jenkins is to publish and to decide by. Paths are relative to `start`, where the step stands."""
-    found: dict[str, Any] = {"text": (answer.get("summary") or {}).get("text", "")}
+    summary = answer.get("summary") or {}
+    found: dict[str, Any] = {"text": summary.get("text", "")}
+    if "verdict" in summary:
+        found["verdict"] = summary["verdict"]
     if answer.get("folder") and answer["exit_code"] in _FINISHED:
         found |= _published(Path.cwd() / answer["folder"], start)
     if words[0] == "check" and answer["exit_code"] == 0:
@@ -82,7 +85,7 @@ def _found(answer: dict[str, Any], start: Path, words: list[str]) -> dict[str, A
     if words[0] in ("test", "validate") and answer["exit_code"] == 4:
         validation = _project(words).config.validation
         found |= {"on_fail": validation.on_fail, "inconclusive": validation.inconclusive}
-        found["verdict"] = (answer.get("summary") or {}).get("verdict", "failed")
+        found.setdefault("verdict", "failed")
     return found
 
 

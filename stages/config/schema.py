@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +17,18 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+#: An image's name as registries take it, without a tag: a host that may have a port, then lower case.
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:(?=[^/]*[.:]|localhost/)(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+)
+
+
+def is_image(name: str) -> bool:
+    """Whether registries take this for the name of an image, without a tag."""
+    return _IMAGE.fullmatch(name) is not None
 
 
 def _function(value: str) -> str:
@@ -317,6 +330,19 @@ class Target(Section):
             what = "the key holds a space or a character that is not ASCII, which no HTTP header carries"
             raise problem(what, "use letters, digits and punctuation of ASCII")
         return value
+
+    @field_validator("image")
+    @classmethod
+    def _is_a_name_without_a_tag(cls, value: str | None) -> str | None:
+        if value is None or "${" in value or is_image(value) or ("" in value.split("/") and "://" not in value):
+            return value  # an empty part may be an empty variable, which matters to who deploys there alone
+        head, _, tag = value.rpartition(":")
+        if tag and "/" not in tag and is_image(head):
+            raise problem(f"{value!r} has a tag", f"write {head}: each model gets a tag of its own, from its digest")
+        raise problem(
+            f"{value!r} is no name of an image",
+            "write [registry.example.com/]path in lower case, for example registry.example.com/ml/houses",
+        )
 
     @model_validator(mode="after")
     def _keys_fit_the_target(self) -> Target:

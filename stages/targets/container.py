@@ -133,8 +133,10 @@ class ContainerTarget:
 
     def serving(self) -> list[Serving]:
         """See `base.Target`."""
-        found = self._models()
-        return [self._described(container) for container in found]
+        found, port = self._models(), None
+        for front in self.setting.found(self._client, gateway.GATEWAY) if found else []:
+            port = containers.port_of(front) or port
+        return [self._described(container, containers.port_of(container) or port) for container in found]
 
     def answers(self, version: Version) -> bool:
         """See `base.Target`. Asked through the gateway, from inside."""
@@ -326,9 +328,9 @@ class ContainerTarget:
         except OSError:
             return False
 
-    def _described(self, container: Container) -> Serving:
+    def _described(self, container: Container, port: int | None) -> Serving:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.published.host, self.published.host)  # noqa: S104
-        url = f"http://{host}:{self.published.port}"
+        url = f"http://{host}:{port or self.published.port}"  # where it is, which ml.yaml may have changed since
         details = {
             "container": container.name,
             "image": (container.attrs["Config"] or {}).get("Image"),

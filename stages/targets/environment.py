@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.config.schema import TARGET_KEYS
+from stages.config.schema import TARGET_KEYS, is_image
 from stages.config.schema import Target as Settings
-from stages.errors import ArtefactError, InfraError, UsageError
+from stages.errors import ArtefactError, ConfigError, InfraError, UsageError
 from stages.project import Project
 from stages.store import Alias, Store, at
 from stages.store.version import CODE
@@ -123,6 +123,12 @@ class Environment:
     def _image(self) -> tuple[str, str, dict[str, str] | None]:
         """Repository and base of the image, and the credentials of its registry."""
         settings, registry = self.settings, self.settings.registry
+        if settings.image is not None and not is_image(settings.image):
+            raise ConfigError(
+                "CFG_VALUE",
+                f"deploy.{self.name}.image: {settings.image!r} is no name of an image",
+                "look for a variable that is empty",
+            )
         credentials = None if registry is None else {"username": registry.user, "password": registry.password}
         return settings.image or self.model, settings.base, credentials
 

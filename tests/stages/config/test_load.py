@@ -204,6 +204,37 @@ def test_an_api_key_that_is_empty_is_refused_where_somebody_goes_there(tmp_path)
     assert "the key is empty" in said[0][1]
 
 
+@pytest.mark.parametrize(
+    ("image", "says", "todo"),
+    [
+        ("reg.example.com/ML/Houses", "'reg.example.com/ML/Houses' is no name of an image", "lower case"),
+        ("https://reg.example.com/houses", "is no name of an image", "registry.example.com/ml/houses"),
+        ("houses:1", "'houses:1' has a tag", "write houses:"),
+        ("localhost:5000/ml/houses:latest", "has a tag", "write localhost:5000/ml/houses:"),
+        ("houses one", "is no name of an image", "lower case"),
+    ],
+)
+def test_a_name_that_no_image_can_have_is_refused(tmp_path, image, says, todo):
+    found = problems(tmp_path, VALID, DEPLOY.replace("${REGISTRY}/flights", image))
+    assert found[0][0] == "CFG_VALUE"
+    assert says in found[0][1]
+    assert todo in found[0][2]
+
+
+@pytest.mark.parametrize(
+    "image", ["houses", "localhost/a", "localhost:5000/a_b/c--d", "Reg.Example.com/ml/x", "[::1]:5000/a"]
+)
+def test_names_of_images(tmp_path, image):
+    assert (
+        load(tmp_path, VALID, DEPLOY, sets=[f"deploy.production.image={image!r}"]).config.deploy["production"].image
+        == image
+    )
+
+
+def test_an_empty_variable_in_the_name_of_an_image_matters_to_who_deploys_alone(tmp_path):
+    assert load(tmp_path, VALID, DEPLOY, REGISTRY="").config.deploy["production"].image == "/flights"
+
+
 def test_a_secret_that_is_written_out_is_not_recorded(tmp_path):
     sets = ["deploy.local.api_key=hunter2", "deploy.production.registry={user: me, password: hunter2}"]
     recorded = load(tmp_path, VALID, DEPLOY, sets=sets, REGISTRY="r", REG_PASSWORD="p").recorded("deploy")

@@ -154,6 +154,8 @@ def test_a_port_to_move_to_that_is_taken_leaves_what_served_before(
     assert kit.version(made) == version
     assert kit.left(client, made) == ONE
     moved = kit.with_options(made, port=kit.free_port())
+    (status,) = operate.status(moved)
+    assert (status["url"], "port" in status["note"]) == (kit.client(made).url, True)
     assert deploy(moved).status == "done"
     assert (kit.version(moved), kit.version(made)) == (version, None)
     assert kit.left(client, made) == ONE
@@ -298,6 +300,11 @@ def test_no_engine_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 def test_keys_of_other_targets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="replicas does not fit target container"):
         load(kit.project(tmp_path / "p", replicas=2).loaded.path)
+
+
+def test_an_image_whose_name_has_an_empty_part_is_refused_where_it_is_deployed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'/houses' is no name of an image"):
+        deploy(kit.project(tmp_path / "p", image="/houses"))
 
 
 def test_a_published_service_needs_a_port(tmp_path: Path) -> None:
