@@ -61,14 +61,15 @@ class Environment:
         """What the store says serves here."""
         return self.store.alias(self.model, self.name)
 
-    def target(self) -> Target:
-        """What can be done here.
+    def target(self, whole: bool = True) -> Target:
+        """What can be done here. Not `whole`: what ends a service can be done, which needs no secrets.
 
         Raises:
-            ConfigError: CFG_ENV_UNSET: a variable of this environment is not set here.
+            ConfigError: CFG_ENV_UNSET: a variable of this environment is not set here; CFG_VALUE.
             InfraError: DEP_TARGET: this version cannot carry the target out; DEP_DOCKER.
         """
-        self.project.loaded.whole(self.name)
+        if whole:
+            self.project.loaded.whole(self.name)
         settings = self.settings
         if settings.target == "process" and settings.port is not None:
             return self._process(settings.port)
@@ -123,7 +124,7 @@ class Environment:
     def _image(self) -> tuple[str, str, dict[str, str] | None]:
         """Repository and base of the image, and the credentials of its registry."""
         settings, registry = self.settings, self.settings.registry
-        if settings.image is not None and not is_image(settings.image):
+        if settings.image is not None and not is_image(settings.image) and "${" not in settings.image:
             raise ConfigError(
                 "CFG_VALUE",
                 f"deploy.{self.name}.image: {settings.image!r} is no name of an image",

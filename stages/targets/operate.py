@@ -170,8 +170,10 @@ def history(project: Project, env: str | None = None) -> list[dict[str, Any]]:
 def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:
     """End whatever serves an environment. Returns `version pid state url` of each ended process; alias and log stay.
 
+    Secrets of the environment need not be set: nothing that is started would need them.
+
     Raises:
-        ConfigError: CFG_ENV_UNSET. InfraError: DEP_BUSY: a deployment is under way.
+        InfraError: DEP_BUSY: a deployment is under way.
     """
     environment = Environment.of(project, env)
     with ExitStack() as hold:
@@ -181,7 +183,7 @@ def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:
             # A hold is written into the store. Ending what serves is not, and does without where that cannot be.
             if error.code not in ("STO_READONLY", "STO_ACCESS", "STO_CREDENTIALS", "STO_NETWORK"):
                 raise
-        ended = environment.target().stop()
+        ended = environment.target(whole=False).stop()
     return [{"version": s.version, **s.details} for s in ended]
 
 

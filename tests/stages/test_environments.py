@@ -1,5 +1,7 @@
 """Variables of environments: whoever only trains needs none of them, whoever deploys needs those of the environment."""
 
+import gc
+
 import pytest
 
 DEPLOY = """
@@ -50,7 +52,7 @@ def test_commands_that_go_to_an_environment_need_its_variables(deployable):
     assert not (deployable.folder / ".mlci" / "prepare").exists()
     said = deployable.run("run")
     assert said.exit_code == 0, said.err
-    for words in (["deploy"], ["rollback"], ["stop"], ["status"]):
+    for words in (["deploy"], ["rollback"], ["status"]):
         said = deployable.run(*words, "--env", "production")
         assert (said.exit_code, said.codes) == (2, ["CFG_ENV_UNSET"] * 3), words
         assert "set REGISTRY, or give a default" in said.err
@@ -61,3 +63,10 @@ def test_commands_that_go_to_an_environment_need_its_variables(deployable):
     assert "${REG_PASSWORD}" not in str(said.data)
     assert deployable.run("history", "--env", "production").data["moves"] == []
     assert deployable.run("predict", "data.csv", "-o", "out.csv").exit_code == 0
+
+
+def test_ending_a_service_needs_no_variables(deployable, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    said = deployable.run("stop", "--env", "production")
+    assert (said.exit_code, said.codes) == (5, ["DEP_DOCKER"]), "it went as far as the engine"
+    gc.collect()  # docker-py leaves the socket of a client that it could not make: see tests/docker/fixtures.py

@@ -91,9 +91,10 @@ def test_old_images_of_this_model_alone_are_removed(
 
 
 def test_what_runs_is_confined(
-    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped
+    client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped, monkeypatch
 ) -> None:
-    made = kit.project(tmp_path / "p", api_key="s3cret-key", resources={"cpus": 0.5, "memory": "200m"})
+    monkeypatch.setenv("HOUSES_KEY", "s3cret-key")
+    made = kit.project(tmp_path / "p", api_key="${HOUSES_KEY}", resources={"cpus": 0.5, "memory": "200m"})
     stopped(made)
     deploy(made)
     (model,) = kit.described(client, made)
@@ -113,6 +114,9 @@ def test_what_runs_is_confined(
     assert record["serving"]["image_id"] == model["Image"]
     assert record["serving"]["built"]["base_digest"]
     assert "s3cret-key" not in json.dumps(record)
+
+    monkeypatch.delenv("HOUSES_KEY")
+    assert len(operate.stop(Project.open(made.loaded.path))) == 1, "whoever ends it needs no secret"
 
 
 def test_a_port_that_is_taken_is_refused_and_nothing_is_left(
