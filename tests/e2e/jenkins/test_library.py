@@ -297,7 +297,7 @@ withEnv([{settings(place)}]) {{
     with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/readyz", timeout=10) as reply:
         assert reply.status == 200
     inside = f"checkout scm; withMlci({PYTHON}) {{ sh 'mlci stop' }}"
-    stopping = f"node {{ withEnv([{settings(place)}, 'API_KEY=x']) {{ {inside} }} }}"
+    stopping = f"node {{ withEnv([{settings(place)}]) {{ {inside} }} }}"
     assert place.end(place.start("stop", stopping))[0] == "SUCCESS"
 
 
@@ -314,6 +314,22 @@ withEnv([{settings(place)}, 'CHANGE_ID=7', 'BRANCH_NAME=PR-7']) {{
     assert "(Validate)" in log
     assert "(Deploy" not in log
     assert "withCredentials" not in log
+
+
+@pytest.mark.timeout(600)
+def test_a_credential_that_is_missing_ends_the_build_in_check(place: Place) -> None:
+    script = f"""
+withEnv([{settings(place)}]) {{
+  mlPipeline({PYTHON}, first: true, environments: ['local'], approval: false, credentials: [
+    deploy: [[id: 'api-key', kind: 'secret_text', variable: 'API_KEY']],
+    local: [[id: 'mistyped', kind: 'secret_text', variable: 'OTHER']]])
+}}
+"""
+    result, log, _ = place.end(place.start("missing", script))
+    assert result == "FAILURE", log
+    assert "mistyped" in log
+    assert "(Check)" in log
+    assert "(Prepare)" not in log
 
 
 @pytest.mark.timeout(600)
