@@ -225,10 +225,8 @@ def test_a_name_that_no_image_can_have_is_refused(tmp_path, image, says, todo):
     "image", ["houses", "localhost/a", "localhost:5000/a_b/c--d", "Reg.Example.com/ml/x", "[::1]:5000/a"]
 )
 def test_names_of_images(tmp_path, image):
-    assert (
-        load(tmp_path, VALID, DEPLOY, sets=[f"deploy.production.image={image!r}"]).config.deploy["production"].image
-        == image
-    )
+    loaded = load(tmp_path, VALID, DEPLOY, sets=[f"deploy.production.image={image!r}"])
+    assert loaded.config.deploy["production"].image == image
 
 
 def test_an_empty_variable_in_the_name_of_an_image_matters_to_who_deploys_alone(tmp_path):
