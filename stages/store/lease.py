@@ -39,7 +39,7 @@ class Lease:
         self._since = 0.0
         self._taken = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name=f"lease {key}", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"lease {key}", daemon=True)
 
     def acquire(self) -> str | None:
         """Take it. Returns None when it is ours now, else who has it and how much longer without a renewal."""
@@ -99,18 +99,24 @@ class Lease:
             self._etag = found.etag
         return True
 
-    def _renew(self) -> None:
+    def renew(self) -> bool:
+        """Extend it by `seconds` from now. Returns whether it is still ours."""
+        before = time.monotonic()
+        try:
+            found = self._found()
+            if found is None or _told(found).get("owner") != self._owner or not self._write(found, self._owner):
+                self._taken = True
+                log.warning("the hold on %s was lost to another deployment", self.key)
+                return False
+            self._since = before
+        except Failure as failure:
+            log.warning("the hold on %s was not renewed: %s", self.key, failure.what)
+        return True
+
+    def _keep(self) -> None:
         while not self._stop.wait(self.seconds / _RENEWALS):
-            before = time.monotonic()
-            try:
-                found = self._found()
-                if found is None or _told(found).get("owner") != self._owner or not self._write(found, self._owner):
-                    self._taken = True
-                    log.warning("the hold on %s was lost to another deployment", self.key)
-                    return
-                self._since = before
-            except Failure as failure:
-                log.warning("the hold on %s was not renewed: %s", self.key, failure.what)
+            if not self.renew():
+                return
 
 
 def _told(found: Object) -> dict[str, Any]:

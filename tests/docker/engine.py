@@ -16,9 +16,9 @@ from typing import Any
 import docker
 from filelock import FileLock
 
-from tests.docker.parts import Missing, program
+from tests.docker.parts import Missing, announce, program, unmount_below
 
-_READY_SECONDS = 60
+_READY_SECONDS = 300
 
 
 @dataclass
@@ -65,14 +65,14 @@ class Engine:
             return
         os.kill(pid, signal.SIGTERM)
         process = _started.pop(pid, None)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while (process.poll() is None if process else Path(f"/proc/{pid}").exists()) and time.monotonic() < until:
             time.sleep(0.05)
 
     def answers(self) -> bool:
         """Whether it takes commands."""
         try:
-            client = docker.DockerClient(base_url=self.address, timeout=10)
+            client = docker.DockerClient(base_url=self.address, timeout=60)
         except docker.errors.DockerException:
             return False
         try:
@@ -108,10 +108,12 @@ def acquire(shared: Path) -> Engine:
                 raise Missing("no Docker engine answers, and starting one needs root")
             folder = Path(tempfile.mkdtemp(prefix="mlci-engine-"))
             engine = Engine(f"unix://{folder}/engine.sock", folder)
+            announce("starting a Docker engine for the tests")
             try:
                 engine.start()
             except BaseException:
                 engine.stop()
+                unmount_below(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             state = {"folder": str(folder), "users": 0}
@@ -134,7 +136,7 @@ def release(engine: Engine, shared: Path) -> None:
         (shared / "engine.json").unlink()
         _remove_containers(engine)
         engine.stop()
-        _unmount(engine.folder)
+        unmount_below(engine.folder)
         # Gigabytes in many small files: nobody has to wait until they are gone.
         subprocess.run(["sh", "-c", 'rm -rf "$0" >/dev/null 2>&1 &', str(engine.folder)], check=False)
 
@@ -148,14 +150,6 @@ def _remove_containers(engine: Engine) -> None:
         pass  # it is ended in any case
     finally:
         client.close()
-
-
-def _unmount(folder: Path) -> None:
-    """What an engine that was killed left mounted would keep its folder from going away."""
-    for line in Path("/proc/mounts").read_text().splitlines():
-        place = line.split()[1]
-        if place.startswith(f"{folder}/"):
-            subprocess.run(["umount", "-l", place], capture_output=True, check=False)
 
 
 def _read(shared: Path) -> dict[str, Any] | None:

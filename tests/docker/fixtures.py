@@ -24,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """docker-py leaves sockets to the engine (family 1: a Unix socket) for the garbage collector to close."""
     ours = r"Exception ignored in. <socket\.socket fd=\d+, family=1, "
     config.addinivalue_line("filterwarnings", f"ignore:{ours}:pytest.PytestUnraisableExceptionWarning")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        parts.capture_off = capture.global_and_fixture_disabled
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -205,7 +205,7 @@ def described(engine: docker.DockerClient, made: Project, role: str = "model") -
     return [container.attrs for container in engine.containers.list(all=True, filters={"label": wanted})]
 
 
-def until(done: Callable[[], bool], seconds: float = 60) -> None:
+def until(done: Callable[[], bool], seconds: float = 300) -> None:
     """Wait for something that takes a moment."""
     end = time.monotonic() + seconds
     while not done():

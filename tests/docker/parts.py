@@ -9,9 +9,13 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +37,49 @@ _SUITE = "bookworm"
 
 class Missing(Exception):
     """A part of the machine that Docker tests need is not there and cannot be had."""
+
+
+#: Suspends pytest's capture of output; set when pytest is configured.
+capture_off: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def announce(text: str) -> None:
+    """Say what is being waited for, now and not when a test fails."""
+    with capture_off():
+        print(f"\ntests: {text}", file=sys.stderr, flush=True)
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount what a program that was killed left mounted: it would keep the folder from being removed."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        mount_point = line.split()[1]
+        if mount_point.startswith(f"{folder}/"):
+            subprocess.run(["umount", "-l", mount_point], capture_output=True, check=False)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder next to what is kept, removed in any case, so that a failed attempt leaves nothing."""
+    folder = Path(tempfile.mkdtemp(dir=cache()))
+    try:
+        yield folder
+    finally:
+        unmount_below(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_to_the_end(command: list[str]) -> tuple[int, str]:
+    """Run a program that starts others. Returns its exit code and output; on an exception all of them are ended."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return process.returncode, output
 
 
 def cache() -> Path:
@@ -69,16 +116,18 @@ def unpacked(name: str, package: str) -> str:
     with FileLock(cache() / f"{package}.lock"):
         found = next(folder.glob(f"usr/*bin/{name}"), None)
         if found is None:
-            with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+            with _scratch() as scratch:
                 fetch = ["apt-get", "download", package]
                 done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
                 if done.returncode and os.geteuid() == 0:
                     subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
                     done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
-                archives = list(Path(scratch).glob("*.deb"))
+                archives = list(scratch.glob("*.deb"))
                 if done.returncode or not archives:
                     raise Missing(f"{package} cannot be fetched: {done.stderr.strip()[-200:]}")
-                subprocess.run(["dpkg", "-x", str(archives[0]), str(folder)], check=True)
+                subprocess.run(["dpkg", "-x", str(archives[0]), str(scratch / "unpacked")], check=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                (scratch / "unpacked").rename(folder)
             found = next(folder.glob(f"usr/*bin/{name}"))
     return str(found)
 
@@ -105,6 +154,7 @@ def gateway_image(client: docker.DockerClient) -> str:
     kept = cache() / f"gateway-{_root_file_system().stem}.tar"
     with FileLock(kept.with_suffix(".lock")):
         if not kept.exists():
+            announce("building the gateway's image: half a minute, on a busy machine several; kept for later runs")
             _build_gateway(client)
             partial = kept.with_suffix(".partial")
             with partial.open("wb") as stream:
@@ -146,19 +196,16 @@ def _root_file_system() -> Path:
             if os.geteuid() != 0:
                 raise Missing("making the base image needs root (debootstrap)")
             debootstrap = program("debootstrap", "debootstrap")
-            with tempfile.TemporaryDirectory(dir=cache()) as scratch:
-                root = Path(scratch) / "root"
+            announce("making the base image with debootstrap: a minute, on a busy machine several; kept for later runs")
+            with _scratch() as scratch:
+                root = scratch / "root"
                 packages = "python3,python3-venv,python3-pip,ca-certificates"
-                done = subprocess.run(
-                    [debootstrap, "--variant=minbase", f"--include={packages}", _SUITE, str(root)],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                if done.returncode:
-                    raise Missing(f"debootstrap failed: {done.stdout.strip()[-300:]}")
+                command = [debootstrap, "--variant=minbase", f"--include={packages}", _SUITE, str(root)]
+                code, output = _run_to_the_end(command)
+                if code:
+                    raise Missing(f"debootstrap failed: {output.strip()[-300:]}")
                 _trim(root, bundle)
-                partial = Path(scratch) / "base.tar"
+                partial = scratch / "base.tar"
                 with tarfile.open(partial, "w") as archive:
                     archive.add(root, arcname=".")
                 partial.replace(kept)

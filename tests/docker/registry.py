@@ -65,7 +65,7 @@ def start(folder: Path, *, tls: bool = False, password: bool = False, port: int 
             stderr=stream,
         )
     registry = Registry(f"127.0.0.1:{port}", process, log)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 300
     while not _answers(port, tls):
         if process.poll() is not None or time.monotonic() > until:
             registry.stop()
@@ -90,10 +90,10 @@ def _answers(port: int, tls: bool) -> bool:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", port, timeout=2, context=context
+                "127.0.0.1", port, timeout=30, context=context
             )
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             connection.request("GET", "/v2/")
             return connection.getresponse().status in (200, 401)

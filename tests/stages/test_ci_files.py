@@ -144,7 +144,7 @@ def lines(name: str) -> tuple[list[str], list[str]]:
     return [*data["install"], "\n".join(build["script"]), *build["after_script"]], [*data["install"], *deploy["script"]]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_its_lines_deploy_a_model(name: str, place: Path, port: int) -> None:
     built, deployed = lines(name)
@@ -162,7 +162,7 @@ def test_its_lines_deploy_a_model(name: str, place: Path, port: int) -> None:
     shutil.rmtree(place / "runner", ignore_errors=True)
     for line in deployed:
         run(line, other, environment(place, MLCI_DEPLOY="production"))
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=120) as reply:
         assert reply.status == 200
     if name == "github":
         assert "small: approved" in (place / "summary").read_text()

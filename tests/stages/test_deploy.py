@@ -106,7 +106,7 @@ class Load:
         self._threads = [threading.Thread(target=self._call, args=(i % 2 == 0,)) for i in range(callers)]
 
     def _call(self, keep: bool) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         while not self._stop.wait(0.02):
             try:
                 connection.request("POST", "/predict", BODY, {"Content-Type": "application/json"})
@@ -455,7 +455,7 @@ def test_what_fails_under_watch_is_taken_back(tmp_path: Path) -> None:
         one = model_digest(made.folder("train"))
         (old,) = processes(made)
         watched = modelkit.project(
-            made.root, made.config.deploy["local"].port or 0, seed=2, options=", watch_seconds: 60"
+            made.root, made.config.deploy["local"].port or 0, seed=2, options=", watch_seconds: 600"
         )
         two = model_digest(watched.folder("train"))
 
@@ -471,7 +471,7 @@ def test_what_fails_under_watch_is_taken_back(tmp_path: Path) -> None:
         striker.start()
         with pytest.raises(InfraError) as refused:
             deploy(watched)
-        striker.join(30)
+        striker.join(300)
         assert refused.value.code == "DEP_WATCH"
         assert one[:12] in refused.value.todo
         assert processes(watched) == [old]
@@ -589,12 +589,12 @@ def test_serving_in_the_foreground_ends_on_sigterm_without_losing_a_request(tmp_
                 assert not tick.wait(0.01)
             load._stop.set()
         assert load.failed == []
-        assert service.wait(20) == 0
+        assert service.wait(300) == 0
         logged = [json.loads(line) for line in service.stdout.read().splitlines()]
         assert {"/model", "/predict"} <= {line["path"] for line in logged}
     with socket.create_server(("127.0.0.1", port)):
         taken = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, timeout=60, check=False
+            [sys.executable, "-c", program], env=environment, capture_output=True, timeout=600, check=False
         )
     assert taken.returncode == 5
     assert b"DEP_PORT_IN_USE" in taken.stderr

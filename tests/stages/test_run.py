@@ -49,7 +49,7 @@ def test_the_whole_way_and_again(deployable):
     request = urllib.request.Request(
         f"{url}/predict", json.dumps({"rows": [row]}).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         body = json.load(answer)
     assert body["predictions"] == [True]
     assert set(body["probabilities"][0]) == {"true", "false"}
@@ -208,7 +208,7 @@ def test_two_runs_at_once_do_not_mix(repository):
         subprocess.Popen(command, cwd=repository.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(2)
     ]
-    said = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in both]
+    said = [json.loads(process.communicate(timeout=300)[0].splitlines()[-1]) for process in both]
     assert [s["exit_code"] for s in said] == [0, 0]
     assert sorted(s["stages"][1]["status"] for s in said) == ["done", "skipped"]
 
@@ -219,11 +219,11 @@ def test_sigterm_ends_with_130_and_leaves_nothing_half_written(repository):
     process = subprocess.Popen(
         [sys.executable, "-m", "stages", "prepare"], cwd=repository.folder, stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not (repository.folder / "started").exists() and time.monotonic() < until:
         time.sleep(0.02)
     process.terminate()
-    err = process.communicate(timeout=30)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not (repository.folder / ".mlci/prepare").exists()

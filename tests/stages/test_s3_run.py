@@ -43,7 +43,7 @@ def deployable(repository: Any, s3_bucket: str, aws: pytest.MonkeyPatch, s3_serv
 
 def served(repository: Any) -> str:
     url = json.loads((repository.folder / ".mlci/deploy/local/deployment.json").read_text())["url"]
-    with urllib.request.urlopen(f"{url}/model", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url}/model", timeout=120) as answer:
         return str(json.load(answer)["version"])
 
 
@@ -131,7 +131,7 @@ def test_a_deployment_that_is_killed_leaves_what_the_alias_says(tmp_path: Path, 
 
     def kill_in(method: str, call: int = 1) -> None:
         program = _KILLED.format(method=method, call=call, config=str(project.root / "ml.yaml"))
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=120, check=False)
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=600, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
         s3_client.delete_object(Bucket=s3_bucket, Key="ml/aliases/demo/.local.deploying")  # as after a minute
 

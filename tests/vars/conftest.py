@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker.parts import announce
+
 ROOT = Path(__file__).resolve().parents[2]
 VARS = Path(__file__).resolve().parent
 #: `tests/conftest.py` takes CI out of the environment and leaves this in its place.
@@ -32,10 +34,11 @@ def maven() -> str:
 def mvn(maven: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Maven in tests/vars; offline first, so that a machine that has everything needs no network."""
     command = [maven, "--batch-mode", "--quiet", "--no-transfer-progress", *arguments]
-    done = subprocess.run([*command, "--offline"], cwd=VARS, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run([*command, "--offline"], cwd=VARS, capture_output=True, text=True, timeout=1800, check=False)
     missing = ("Cannot access", "has not been downloaded from it before", "could not be resolved", "in offline mode")
     if done.returncode != 0 and any(text in done.stdout + done.stderr for text in missing):
-        done = subprocess.run(command, cwd=VARS, capture_output=True, text=True, timeout=900, check=False)
+        announce("Maven downloads what the Groovy tests need: a minute or two; kept for later runs")
+        done = subprocess.run(command, cwd=VARS, capture_output=True, text=True, timeout=1800, check=False)
     return done
 
 

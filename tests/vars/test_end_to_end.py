@@ -24,7 +24,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 MODEL = """\
 name: small
@@ -54,7 +54,7 @@ def scaled():
     gate = os.environ.get("TEST_GATE")
     if gate and not Path(gate, "open").exists():
         Path(gate, "training").touch()
-        until = time.monotonic() + 200
+        until = time.monotonic() + 900
         while not Path(gate, "open").exists() and time.monotonic() < until:
             time.sleep(0.02)
     return StandardScaler()
@@ -84,7 +84,7 @@ class Build:
             self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=errors)
 
     def wait_for(self, what: Callable[[], bool]) -> None:
-        until = time.monotonic() + 200
+        until = time.monotonic() + 900
         while not what():
             assert self.process is not None
             assert self.process.poll() is None, self.log()
@@ -104,7 +104,7 @@ class Build:
 
     def end(self) -> dict[str, Any]:
         assert self.process is not None
-        self.process.wait(timeout=800)
+        self.process.wait(timeout=1700)
         result: dict[str, Any] = json.loads((self.home / "result.json").read_text())
         return result
 
@@ -290,7 +290,7 @@ def flights(tmp_path: Path) -> Path:
     return tmp_path / "flights.csv.gz"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_real_flights(build, flights: Path, port: int) -> None:
     settings = f"'data.source': '{flights}', 'deploy.local.port': {port}"
     one = build(f"mlPipeline(first: true, environments: ['local'], set: [{settings}])")

@@ -13,7 +13,7 @@ from tests.vars.conftest import VARS, mvn
 EXPECTED = {"LibraryTest": 30, "StructureTest": 2, "SandboxTest": 5, "LintTest": 2}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_groovy_tests_pass(maven: str) -> None:
     for module in ("cps", "sandbox", "lint"):
         shutil.rmtree(VARS / module / "target" / "surefire-reports", ignore_errors=True)

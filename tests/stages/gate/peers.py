@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.docker.parts import cache
+from tests.docker.parts import announce, cache
 
 EVIDENTLY = "0.7.23"
 #: The libraries that compute: what agrees must agree by the formula, not by chance of versions.
@@ -64,6 +64,7 @@ def _python() -> Path:
     with (cache() / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "ready").exists():
+            announce(f"installing Evidently {EVIDENTLY} in its own environment: a minute or two; kept for later runs")
             _install(home, python)
     return python
 
@@ -75,7 +76,7 @@ def _install(home: Path, python: Path) -> None:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "-q", "--python", sys.executable, str(home)], check=True)
     wanted = [f"evidently=={EVIDENTLY}", "pandas<3", *(f"{name}=={version(name)}" for name in SHARED)]
-    subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), *wanted], check=True, timeout=170)
+    subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), *wanted], check=True, timeout=1800)
     (home / "ready").touch()
 
 
@@ -91,7 +92,7 @@ def evidently(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     plain = [{**case, **{side: _plain(case[side]) for side in ("reference", "current")}} for case in cases]
     quiet = {**os.environ, "DO_NOT_TRACK": "1"}
     done = subprocess.run(
-        [str(python), "-c", SCRIPT], input=json.dumps(plain), capture_output=True, text=True, env=quiet, timeout=120
+        [str(python), "-c", SCRIPT], input=json.dumps(plain), capture_output=True, text=True, env=quiet, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])

@@ -20,7 +20,7 @@ from tests.docker import kit, parts
 from tests.docker.engine import Engine
 from tests.docker.registry import PASSWORD, USER, Registry, running
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def s3_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
         process.stdin.close()
         process.stdin = None
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return status == 404 if absent else headers.get("ETag") == wanted
 
     def ask(self, method: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=120)
         left_out = {
             *self.front.strip,
             "expect",

@@ -35,13 +35,14 @@ class Browser:
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         chrome = {"args": [*_SWITCHES, f"--user-data-dir={profile}"], "binary": shutil.which("chromium")}
         wanted = {"goog:chromeOptions": chrome, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted["timeouts"] = {"script": 300_000}  # in ms, on a busy machine
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{made['sessionId']}"
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"}, method=method)
-        with self._open(request, timeout=60) as answer:
+        with self._open(request, timeout=300) as answer:
             return json.loads(answer.read())["value"]
 
     def go(self, url: str) -> None:
@@ -53,7 +54,7 @@ class Browser:
 
     def wait(self, condition: str) -> Any:
         """Value of an expression as soon as it is truthy."""
-        script = f"""const done = arguments[0], end = Date.now() + 20000;
+        script = f"""const done = arguments[0], end = Date.now() + 200000;
         (function look() {{
             const found = {condition};
             if (found || Date.now() > end) done(found); else setTimeout(look, 20);

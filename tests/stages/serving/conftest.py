@@ -54,7 +54,7 @@ class Live:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None and "content-type" not in sent:
             sent["content-type"] = "application/json"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -76,14 +76,14 @@ def serving(service: Service) -> Iterator[Live]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while not server.started and time.monotonic() < deadline:
                 time.sleep(0.005)
             assert server.started
             yield Live(service, listener.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(120)
             assert not thread.is_alive()
 
 

@@ -215,7 +215,7 @@ class Held(Predictor):
         rows = len(columns["delay"])
         self.batches.append(rows)
         self.thinking.set()
-        assert self.go.wait(20)
+        assert self.go.wait(120)
         return Answers(list(columns["delay"]), None)
 
 
@@ -241,14 +241,14 @@ def test_while_a_batch_runs_arrivals_queue_and_then_go_together(
     held = Held(predictor)
     with serve(held, max_batch_rows=4) as live:
         first = ask_in_background(live, {**ROW, "delay": 0})
-        assert held.thinking.wait(10)
+        assert held.thinking.wait(120)
         others = []
         for i in range(1, 6):
             others.append(ask_in_background(live, {**ROW, "delay": i}))
             until(lambda i=i: len(live.service._deadlines) == i + 1)  # type: ignore[misc]
         held.go.set()
         for i, (thread, said) in enumerate([first, *others]):
-            thread.join(20)
+            thread.join(120)
             assert said[0].body == {"predictions": [float(i)]}, "each caller gets its own rows"
     assert held.batches == [1, 4, 1]
 
@@ -257,7 +257,7 @@ def test_too_many_at_once_are_refused_not_queued_for_ever(serve: Callable[..., A
     held = Held(predictor)
     with serve(held, max_concurrency=2, max_waiting_rows=1) as live:
         waiting = [ask_in_background(live, ROW)]
-        assert held.thinking.wait(10)
+        assert held.thinking.wait(120)
         waiting.append(ask_in_background(live, ROW))
         until(lambda: len(live.service._deadlines) == 2)
         refused = live.predict(ROW)
@@ -265,7 +265,7 @@ def test_too_many_at_once_are_refused_not_queued_for_ever(serve: Callable[..., A
         assert live.ask("GET", "/readyz").status == 200, "probes are not part of the crowd"
         held.go.set()
         for thread, said in waiting:
-            thread.join(20)
+            thread.join(120)
             assert said[0].status == 200
 
 
@@ -273,13 +273,13 @@ def test_too_many_waiting_rows_are_overload(serve: Callable[..., Any], predictor
     held = Held(predictor)
     with serve(held, max_waiting_rows=1) as live:
         waiting = [ask_in_background(live, ROW)]
-        assert held.thinking.wait(10)
+        assert held.thinking.wait(120)
         waiting.append(ask_in_background(live, ROW))
         until(lambda: live.service._batcher.waiting_rows == 1)
         assert live.predict(ROW).status == 503
         held.go.set()
         for thread, _ in waiting:
-            thread.join(20)
+            thread.join(120)
 
 
 def test_a_deadline_is_kept_and_the_next_request_served(serve: Callable[..., Any], predictor: Predictor) -> None:
@@ -288,7 +288,7 @@ def test_a_deadline_is_kept_and_the_next_request_served(serve: Callable[..., Any
         assert live.predict(ROW).status == 504
         held.go.set()
         until(lambda: not live.service._batcher._busy)
-        assert live.predict(ROW).status == 200
+        until(lambda: live.predict(ROW).status == 200)  # the deadline is short for a busy machine
 
 
 # --- what goes wrong inside ----------------------------------------------------------------------------
@@ -343,13 +343,13 @@ def test_one_request_cannot_spoil_another_of_its_batch(serve: Callable[..., Any]
 
     with serve(Both(predictor.pipeline, predictor.signature)) as live:
         first = ask_in_background(live, ROW)
-        assert held.thinking.wait(10)
+        assert held.thinking.wait(120)
         good = ask_in_background(live, ROW)
         bad = ask_in_background(live, {**ROW, "delay": 14})
         until(lambda: len(live.service._deadlines) == 3)
         held.go.set()
         for thread, _ in (first, good, bad):
-            thread.join(20)
+            thread.join(120)
         assert [first[1][0].status, good[1][0].status, bad[1][0].status] == [200, 200, 500]
 
 

@@ -169,7 +169,7 @@ def test_of_several_at_once_one_wins(store: DirectoryStore) -> None:
     for racer in racers:
         racer.join()
         assert racer.exitcode == 0
-    winner = won.get(timeout=5)
+    winner = won.get(timeout=120)
     assert won.empty()
     assert [m.digest for m in store.history("demo", "live")] == [f"d{winner}"]
 

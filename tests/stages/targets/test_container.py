@@ -22,7 +22,7 @@ from stages.targets.client import Client
 from tests.docker import kit, parts
 from tests.docker.engine import Engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 ONE = {"model": ["running"], "gateway": ["running"]}
 
@@ -252,7 +252,7 @@ def test_the_watch_window_puts_the_old_model_back(
     made = kit.project(tmp_path / "p")
     stopped(made)
     before = deploy(made).summary["version"]
-    kit.project(tmp_path / "p", seed=2, watch_seconds=30, port=made.config.deploy["local"].port)
+    kit.project(tmp_path / "p", seed=2, watch_seconds=600, port=made.config.deploy["local"].port)
     command = [sys.executable, "-m", "stages", "deploy"]
     with subprocess.Popen(command, cwd=made.root, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

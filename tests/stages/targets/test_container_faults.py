@@ -22,7 +22,7 @@ from tests.docker.engine import Engine
 from tests.docker.kit import until
 from tests.docker.registry import start as start_registry
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 ONE = {"model": ["running"], "gateway": ["running"]}
 

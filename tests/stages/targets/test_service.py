@@ -20,7 +20,7 @@ from stages.targets import operate
 from tests.docker import kit
 from tests.docker.engine import Engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_deploy_replace_roll_back(client: docker.DockerClient, base_image: str, 
     # One's own proxy reaches the tasks by name on the network.
     url = "http://mlci-houses-local:8080/predict"
     ask = f"import urllib.request as r; q = r.Request({url!r}, {kit.BODY!r}, {{'Content-Type': 'application/json', "
-    ask += "'X-API-Key': 's3cret-key'}); print(r.urlopen(q, timeout=10).status)"
+    ask += "'X-API-Key': 's3cret-key'}); print(r.urlopen(q, timeout=120).status)"
     said = client.containers.run(base_image, ["python3", "-c", ask], network="mlci-houses-local", remove=True)
     assert said.strip() == b"200"
 
