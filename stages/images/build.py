@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.errors import InfraError
 from stages.images import context, dockerfile, labels, registry
@@ -30,11 +30,22 @@ DEPENDENCIES, RUNTIME = "mlci-dependencies", "mlci-runtime"
 _DESCRIBING = ("signature.json", "golden.json", "metrics.json", "schema.json", "MODEL_CARD.md")
 
 
+class ImageDigests(Protocol):
+    """Where the digests of pushed images are kept, by somebody other than the registry: a store is one."""
+
+    def record_image(self, reference: str, digest: str) -> None:
+        """Keep the digest under which the registry received `reference` (`repository:tag`)."""
+
+    def image_digest(self, reference: str) -> str | None:
+        """The kept digest; None where there is none."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What to build.
 
     A model (`name`, `digest`, its `folder`, its own modules in `code`), on which `base`, as what `repository`.
+    `digests`: what a registry may be asked for; without it every layer is built here.
     """
 
     name: str
@@ -44,6 +55,7 @@ class Order:
     repository: str
     base: str
     credentials: Credentials = None
+    digests: ImageDigests | None = None
 
     @property
     def tag(self) -> str:
@@ -101,11 +113,8 @@ def build(client: DockerClient, order: Order) -> Image:
     pushed = None
     if registry.host_of(order.repository) is not None:
         pushed = registry.push(client, order.repository, order.tag, order.credentials)
-        shared = f"runtime-{built.labels[labels.RUNTIME]}"
-        if kept is None:
-            built_on = client.images.get(f"{RUNTIME}:{built.labels[labels.RUNTIME]}")
-            built_on.tag(order.repository, shared)
-            registry.push(client, order.repository, shared, order.credentials)
+        if kept is None and order.digests is not None:
+            _share_runtime(client, order, built.labels[labels.RUNTIME], order.digests)
     return _described(client, order, built, pushed)
 
 
@@ -184,15 +193,24 @@ def _build_dependencies(client: DockerClient, base: str, requirements: Requireme
         client.images.prune(filters={"dangling": True, "label": f"{dockerfile.BUILD_STAGE}=install"})
 
 
+def _share_runtime(client: DockerClient, order: Order, tag: str, digests: ImageDigests) -> None:
+    """Push the runtime for other engines, and keep its digest: what they find under the tag may be somebody else's."""
+    shared = f"runtime-{tag}"
+    client.images.get(f"{RUNTIME}:{tag}").tag(order.repository, shared)
+    pushed = registry.push(client, order.repository, shared, order.credentials)
+    digests.record_image(f"{order.repository}:{shared}", pushed)
+
+
 def _pulled_runtime(client: DockerClient, order: Order, tag: str) -> bool:
-    """Whether the registry had what this engine would have to build."""
-    if registry.host_of(order.repository) is None:
+    """Whether the registry had the very runtime that a deployment pushed; never another one of the same tag."""
+    if registry.host_of(order.repository) is None or order.digests is None:
         return False
     shared = f"runtime-{tag}"
-    if not registry.pull(client, order.repository, shared, order.credentials):
+    digest = order.digests.image_digest(f"{order.repository}:{shared}")
+    if digest is None or not registry.pull(client, order.repository, digest, order.credentials):
         return False
     with engine_errors(f"tagging {shared}"):
-        client.images.get(f"{order.repository}:{shared}").tag(RUNTIME, tag)
+        client.images.get(f"{order.repository}@{digest}").tag(RUNTIME, tag)
     return True
 
 

@@ -57,6 +57,8 @@ def push(client: DockerClient, repository: str, tag: str, credentials: Credentia
 def pull(client: DockerClient, repository: str, tag: str, credentials: Credentials) -> bool:
     """Pull an image. Returns False where the registry does not have it.
 
+    `tag`: a tag, or a digest (`sha256:…`), against which the engine checks what arrives.
+
     Raises:
         InfraError: DEP_REGISTRY: it cannot be reached, or refuses; DEP_DOCKER.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stages.errors import InfraError, UsageError
+from stages.store.record import json_bytes
+
+_IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 DEPLOY, ROLLBACK, RESTORE = "deploy", "rollback", "restore"
 
@@ -124,8 +129,40 @@ class Store(Protocol):
             InfraError: STO_…: not even reading is possible.
         """
 
+    def record_image(self, reference: str, digest: str) -> None:
+        """Keep under which digest a registry received an image (`registry/name:tag`) from a deployment.
+
+        Raises:
+            InfraError: STO_READONLY, STO_WRITE.
+        """
+
+    def image_digest(self, reference: str) -> str | None:
+        """The digest that `record_image` kept; None where there is none, or it cannot be read."""
+
     def known_as(self) -> str:
         """One text for one store, the same from wherever it is opened."""
+
+
+def image_file(reference: str) -> str:
+    """Where a store keeps the digest of an image."""
+    return f"images/{hashlib.sha256(reference.encode()).hexdigest()}.json"
+
+
+def image_record(reference: str, digest: str) -> bytes:
+    """Content of the file that keeps the digest of an image."""
+    return json_bytes({"schema_version": 1, "reference": reference, "digest": digest})
+
+
+def image_digest_of(content: bytes, reference: str) -> str | None:
+    """The digest in such a file; None where it is damaged or of another image."""
+    try:
+        data = json.loads(content)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("reference") != reference:
+        return None
+    digest = data.get("digest")
+    return digest if isinstance(digest, str) and _IMAGE_DIGEST.fullmatch(digest) else None
 
 
 def refuse_readonly() -> None:

@@ -21,6 +21,9 @@ from stages.store.base import (
     complete_history,
     find,
     follows,
+    image_digest_of,
+    image_file,
+    image_record,
     log_line,
     logged,
     refuse_readonly,
@@ -182,6 +185,21 @@ class DirectoryStore:
             raise InfraError(
                 "STO_LOCKED", f"{path}: another process has been writing for {_PATIENCE:g} s", "find it, or try again"
             ) from None
+
+    def record_image(self, reference: str, digest: str) -> None:
+        """See `Store`."""
+        self.writable()
+        path = self.root / image_file(reference)
+        with _writing(path):
+            _write(path, image_record(reference, digest))
+
+    def image_digest(self, reference: str) -> str | None:
+        """See `Store`."""
+        try:
+            content = (self.root / image_file(reference)).read_bytes()
+        except OSError:
+            return None
+        return image_digest_of(content, reference)
 
     def known_as(self) -> str:
         """See `Store`."""

@@ -30,6 +30,9 @@ from stages.store.base import (
     conflict,
     find,
     follows,
+    image_digest_of,
+    image_file,
+    image_record,
     log_line,
     logged,
     refuse_readonly,
@@ -297,6 +300,21 @@ class S3Store:
                 raise
             return f"it is only read here: {error.what}"
         return None
+
+    def record_image(self, reference: str, digest: str) -> None:
+        """See `Store`."""
+        self.writable()
+        with told("STO_WRITE"):
+            self.bucket.put(self._key(image_file(reference)), image_record(reference, digest))
+
+    def image_digest(self, reference: str) -> str | None:
+        """See `Store`."""
+        try:
+            found = self._found(self._key(image_file(reference)))
+        except Failure as failure:
+            log.warning("whether %s is recorded is not known: %s", reference, failure.what)
+            return None
+        return None if found is None else image_digest_of(found.content, reference)
 
     def known_as(self) -> str:
         """See `Store`. Through whichever endpoint: one machine may know one server by several names."""

@@ -14,7 +14,6 @@ from stages.errors import InfraError
 from stages.images.engine import connect
 from stages.images.probe import PORT
 from stages.images.prune import prune
-from stages.images.registry import Credentials
 from stages.targets import containers, gateway, proof
 from stages.targets.base import Serving, Version
 from stages.targets.containers import MODEL, TRIAL, Inside, Running, Setting
@@ -47,12 +46,10 @@ class Published:
 class ContainerTarget:
     """See `base.Target`."""
 
-    def __init__(
-        self, setting: Setting, published: Published, repository: str, base: str, credentials: Credentials = None
-    ) -> None:
+    def __init__(self, setting: Setting, published: Published, source: Source) -> None:
         self.setting = setting
         self.published = published
-        self._source = Source(repository, base, credentials)
+        self._source = source
         self._trial: Trial | None = None
         self._candidate: Running | None = None
         self._before: list[Container] = []
@@ -66,6 +63,7 @@ class ContainerTarget:
         """Bring the image to the engine and start a trial of it that only we can reach."""
         client = self._client
         self._refuse_other_way(client)
+        self.setting = self.setting.for_model(version.folder)
         self._before = self._models()
         self._trial = Trial(client, self.setting, self._source, version)
         self._trial.start(str(gateway.network(client, self.setting).name))

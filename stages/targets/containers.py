@@ -7,6 +7,7 @@ same on a laptop, with DOCKER_HOST, and from a container that has the host's soc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from stages.config.schema import Resources
@@ -35,6 +37,8 @@ RESTARTS: Any = {"Name": "unless-stopped", "MaximumRetryCount": 0}
 TRIAL, MODEL = "trial", "model"
 #: Until a service that was told to end is killed, in seconds: more than it takes by itself.
 END_SECONDS = 40
+#: Memory of a model without `resources: {memory: …}`, in bytes: this, or so many times its files, if that is more.
+MEMORY_BYTES, MEMORY_PER_BYTE = 2 * 2**30, 6
 #: How often a request is sent again that nobody answered.
 _TRANSPORT_TRIES = 3
 _KEY = "MLCI_API_KEY"
@@ -64,6 +68,15 @@ class Setting:
     def own_prefix(self) -> str:
         """What names on one host begin with: other ones than those of the same model from another store."""
         return f"{self.prefix}-{self.identity[-4:]}"
+
+    def for_model(self, folder: Path) -> Setting:
+        """These settings with a limit of memory in any case: the given one, else one that fits the model's files."""
+        given = self.resources or Resources()
+        if given.memory is not None:
+            return self
+        files = sum(path.stat().st_size for path in folder.glob("model.*"))
+        memory = str(max(MEMORY_BYTES, MEMORY_PER_BYTE * files))
+        return dataclasses.replace(self, resources=given.model_copy(update={"memory": memory}))
 
     def labels(self, role: str, **more: str) -> dict[str, str]:
         """Labels by which these containers are found again."""
@@ -293,7 +306,7 @@ def why_ended(container: Container) -> str | None:
 
 def _remedy(ended: str) -> str:
     if "memory" in ended:
-        return "raise resources: {memory: …}; what served before still does"
+        return "set resources: {memory: …} higher; what served before still does"
     return "correct what its log says; what served before still does"
 
 
@@ -362,7 +375,7 @@ def end(container: Container, seconds: int = END_SECONDS) -> int | None:
             container.stop(timeout=seconds)
             container.reload()
             code = int(container.attrs["State"]["ExitCode"])
-            container.remove(force=True)
+            container.remove(force=True, v=True)
     except InfraError as error:
         if not isinstance(error.__cause__, NotFound):
             raise
@@ -378,13 +391,13 @@ def end_all(containers: Sequence[Container], seconds: int = END_SECONDS) -> None
 
 
 def remove(containers: Sequence[Container]) -> None:
-    """Remove containers that serve nobody, at once."""
+    """Remove containers that serve nobody, and the volumes that are theirs alone, at once."""
     from docker.errors import NotFound
 
     for container in containers:
         try:
             with engine_errors(f"removing {container.name}"):
-                container.remove(force=True)
+                container.remove(force=True, v=True)
         except InfraError as error:
             if not isinstance(error.__cause__, NotFound):
                 raise

@@ -18,6 +18,7 @@ from stages.targets.process import Place, ProcessTarget, golden_of
 
 if TYPE_CHECKING:
     from stages.targets.containers import Setting
+    from stages.targets.trial import Source
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,14 @@ class Environment:
         settings = self.settings
         image = DEFAULT_IMAGE if settings.gateway is True else settings.gateway or None
         published = Published(settings.host, port, image)
-        return ContainerTarget(self._setting(settings.api_key), published, *self._image())
+        return ContainerTarget(self._setting(settings.api_key), published, self._source())
 
     def _service(self) -> Target:
         from stages.targets.service import Rollout, ServiceTarget
 
         settings = self.settings
         rollout = Rollout(settings.replicas, settings.port if settings.publish else None)
-        repository, base, credentials = self._image()
-        return ServiceTarget(self._setting(), rollout, repository, base, credentials, settings.api_key)
+        return ServiceTarget(self._setting(), rollout, self._source(), settings.api_key)
 
     def _setting(self, api_key: str | None = None) -> Setting:
         from stages.targets.containers import Setting, variables
@@ -121,8 +121,10 @@ class Environment:
         told = set(TARGET_KEYS[self.settings.target]) - {"watch_seconds", "registry", "api_key"}
         return {key: value for key, value in self.settings.model_dump(mode="json").items() if key in told}
 
-    def _image(self) -> tuple[str, str, dict[str, str] | None]:
-        """Repository and base of the image, and the credentials of its registry."""
+    def _source(self) -> Source:
+        """What images are made from and where they go."""
+        from stages.targets.trial import Source
+
         settings, registry = self.settings, self.settings.registry
         if settings.image is not None and not is_image(settings.image) and "${" not in settings.image:
             raise ConfigError(
@@ -131,7 +133,7 @@ class Environment:
                 "look for a variable that is empty",
             )
         credentials = None if registry is None else {"username": registry.user, "password": registry.password}
-        return settings.image or self.model, settings.base, credentials
+        return Source(settings.image or self.model, settings.base, credentials, self.store)
 
     def _process(self, port: int) -> Target:
         place = Place(

@@ -35,7 +35,9 @@ GATEWAY, NETWORK = "gateway", "network"
 #: Names on the environment's network.
 ALIAS, MODELS = "gateway", "model"
 
-_CONFIGURATION = "mlci/haproxy.cfg"
+_FOLDER, _CONFIGURATION = "/mlci", "haproxy.cfg"
+#: Enough for the connections that it takes, two buffers of 16 KiB each, twice over.
+_MEMORY, _CONNECTIONS = "384m", 4000
 #: Without a user of its own in every image; it binds no port below 1024.
 _USER = "65534:0"
 
@@ -43,6 +45,8 @@ CONFIGURATION = f"""\
 # Made by mlci. Who carries the name `{MODELS}` on this network, and is ready, is asked.
 global
     log stdout format raw local0 notice
+    # Otherwise derived from the engine's limit of open files, with tables for as many.
+    maxconn {_CONNECTIONS}
 defaults
     mode http
     log global
@@ -144,7 +148,7 @@ class Gateway:
         with engine_errors(f"starting the gateway on {self.host}:{self.port}"):
             container = client.containers.create(
                 self.image,
-                ["-W", "-db", "-f", f"/{_CONFIGURATION}"],
+                ["-W", "-db", "-f", f"{_FOLDER}/{_CONFIGURATION}"],
                 entrypoint=["haproxy"],
                 name=self._name,
                 labels=self.setting.labels(GATEWAY, **{labels.SETTINGS: wanted}),
@@ -152,13 +156,18 @@ class Gateway:
                 user=_USER,
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
+                read_only=True,
+                # The one way to put a file into a container whose root is read-only, for any image and engine.
+                volumes=[_FOLDER],
+                mem_limit=_MEMORY,
+                memswap_limit=_MEMORY,
                 pids_limit=64,
                 restart_policy=containers.RESTARTS,
                 network=made_network.name,
                 stop_signal="SIGUSR1",
             )
             try:
-                container.put_archive("/", _packed())
+                container.put_archive(_FOLDER, _packed())
                 made_network.disconnect(container)
                 made_network.connect(container, aliases=[ALIAS])
                 container.start()
@@ -273,9 +282,6 @@ def _packed() -> bytes:
     content = CONFIGURATION.encode()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        folder = tarfile.TarInfo(_CONFIGURATION.partition("/")[0])
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-        archive.addfile(folder)
         entry = tarfile.TarInfo(_CONFIGURATION)
         entry.size, entry.mode = len(content), 0o644
         archive.addfile(entry, io.BytesIO(content))

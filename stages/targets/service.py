@@ -18,7 +18,6 @@ from stages.images import labels, probe, registry
 from stages.images.build import base_image
 from stages.images.engine import connect, engine_errors
 from stages.images.prune import prune
-from stages.images.registry import Credentials
 from stages.targets import containers, swarm
 from stages.targets.base import Serving, Version
 from stages.targets.container import golden_differences
@@ -55,14 +54,12 @@ class ServiceTarget:
         self,
         setting: Setting,
         rollout: Rollout,
-        repository: str,
-        base: str,
-        credentials: Credentials = None,
+        source: Source,
         api_key: str | None = None,
     ) -> None:
         self.setting = setting
         self.rollout = rollout
-        self._source, self._key = Source(repository, base, credentials), api_key
+        self._source, self._key = source, api_key
         self._trial: Trial | None = None
         self._before: Mapping[str, Any] | None = None
         self._switched = False
@@ -73,6 +70,7 @@ class ServiceTarget:
         """Refuse what cannot work, bring the image to the engine, start a trial of it beside the service."""
         client = self._client
         nodes = swarm.nodes(client)
+        self.setting = self.setting.for_model(version.folder)
         if nodes > 1 and registry.host_of(self._source.repository) is None:
             raise InfraError(
                 "DEP_SWARM",

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.errors import InfraError
-from stages.images.build import Image, Order, build
+from stages.images.build import Image, ImageDigests, Order, build
 from stages.images.registry import Credentials
 from stages.targets import containers, proof
 from stages.targets.base import Version
@@ -29,11 +29,13 @@ _BEFORE = "what served before still does"
 
 
 class Source(NamedTuple):
-    """What images are made from and where they go: `repository` is the name of a model's, without a tag."""
+    """What images are made from and where they go: `repository` is the name of a model's, without a tag; `digests`:
+    see `Order`."""
 
     repository: str
     base: str
-    credentials: Credentials
+    credentials: Credentials = None
+    digests: ImageDigests | None = None
 
 
 class Trial:

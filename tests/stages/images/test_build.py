@@ -173,25 +173,48 @@ def test_a_registry_with_a_password(
         assert images_registry.pull(client, repository, "1", credentials)
 
 
-def test_a_fresh_engine_takes_the_runtime_from_the_registry(
-    client: docker.DockerClient,
-    orders: list[Order],
-    registry: Registry,
-    forgotten: None,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    order = replace(orders[0], repository=f"{registry.address}/ml/pictures")
-    build(client, order)
+def _forget_all_but_the_base(client: docker.DockerClient, registry: Registry) -> None:
     for image in client.images.list():
         for tag in image.tags:
             if tag.startswith(("mlci-runtime", "mlci-dependencies", "pictures", registry.address)):
                 client.images.remove(tag, force=True)
     client.images.prune(filters={"dangling": True})
-    again = replace(orders[1], repository=order.repository)
+
+
+def test_a_fresh_engine_takes_the_runtime_that_a_deployment_pushed(
+    client: docker.DockerClient,
+    orders: list[Order],
+    registry: Registry,
+    forgotten: None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    digests = DirectoryStore(tmp_path / "store")
+    order = replace(orders[0], repository=f"{registry.address}/ml/pictures", digests=digests)
+    build(client, order)
+    _forget_all_but_the_base(client, registry)
     with caplog.at_level("DEBUG", logger="mlci"):
-        built = build(client, again)
+        built = build(client, replace(orders[1], repository=order.repository, digests=digests))
     assert built.pushed
     assert "Collecting" not in caplog.text
+
+
+def test_a_runtime_that_somebody_else_pushed_is_not_built_on(
+    client: docker.DockerClient, orders: list[Order], registry: Registry, forgotten: None, tmp_path: Path
+) -> None:
+    """Whoever may write to the registry may move a tag, but not what the store says is behind it."""
+    digests = DirectoryStore(tmp_path / "store")
+    order = replace(orders[0], repository=f"{registry.address}/ml/pictures", digests=digests)
+    runtime = client.images.get(build(client, order).id).labels[labels.RUNTIME]
+    forged = f"{order.repository}:runtime-{runtime}"
+    run(client, f"FROM mlci-runtime:{runtime}\nUSER 0\nRUN touch /forged\n", {}, forged)
+    images_registry.push(client, order.repository, f"runtime-{runtime}", None)
+    _forget_all_but_the_base(client, registry)
+    for known in (digests, DirectoryStore(tmp_path / "another-store"), None):
+        built = build(client, replace(orders[1], repository=order.repository, digests=known))
+        said = client.containers.run(built.id, entrypoint=["ls", "/"], remove=True)
+        assert b"forged" not in said
+        _forget_all_but_the_base(client, registry)
 
 
 def test_names_of_registries() -> None:

@@ -12,6 +12,7 @@ import docker
 import pytest
 
 from stages.config import load
+from stages.config.schema import Resources
 from stages.deploy import deploy, would_run
 from stages.errors import ConfigError, InfraError
 from stages.images import prune
@@ -19,6 +20,7 @@ from stages.project import Project
 from stages.rollback import rollback
 from stages.targets import operate
 from stages.targets.client import Client
+from stages.targets.containers import Setting
 from tests.docker import kit, parts
 from tests.docker.engine import Engine
 
@@ -94,6 +96,7 @@ def test_what_runs_is_confined(
     client: docker.DockerClient, base_image: str, gateway_image: str, tmp_path: Path, stopped, monkeypatch
 ) -> None:
     monkeypatch.setenv("HOUSES_KEY", "s3cret-key")
+    before = volumes(client)
     made = kit.project(tmp_path / "p", api_key="${HOUSES_KEY}", resources={"cpus": 0.5, "memory": "200m"})
     stopped(made)
     deploy(made)
@@ -107,6 +110,11 @@ def test_what_runs_is_confined(
     assert not host["Binds"]
     assert not host["PortBindings"]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    (front,) = kit.described(client, made, "gateway")
+    assert front["HostConfig"]["ReadonlyRootfs"]
+    assert front["HostConfig"]["CapDrop"] == ["ALL"]
+    assert 0 < front["HostConfig"]["Memory"] <= 512 * 2**20
+    assert front["Config"]["User"].split(":")[0] not in ("", "0", "root")
     image = client.images.get(model["Image"])
     assert "s3cret-key" not in json.dumps([image.attrs, image.history(), model["Config"]["Labels"]])
     assert kit.client(made).get("/model").status == 401
@@ -117,6 +125,23 @@ def test_what_runs_is_confined(
 
     monkeypatch.delenv("HOUSES_KEY")
     assert len(operate.stop(Project.open(made.loaded.path))) == 1, "whoever ends it needs no secret"
+    assert [volume for volume in volumes(client) if volume not in before] == []
+
+
+def volumes(client: docker.DockerClient) -> list[str]:
+    return [volume.name for volume in client.volumes.list()]
+
+
+def test_a_model_without_a_limit_of_its_own_gets_one_that_fits_its_files(tmp_path: Path) -> None:
+    setting = Setting("houses", "local", "identity")
+    (tmp_path / "model.skops").write_bytes(b"small")
+    assert setting.for_model(tmp_path).resources.memory == str(2 * 2**30)
+    with (tmp_path / "model.onnx").open("wb") as large:
+        large.truncate(2**30)
+    assert int(setting.for_model(tmp_path).resources.memory) > 6 * 2**30
+    for given in ("200m", "0"):
+        own = Setting("houses", "local", "identity", Resources(memory=given))
+        assert own.for_model(tmp_path).resources.memory == given, "0: no limit, which is a choice as well"
 
 
 def test_a_port_that_is_taken_is_refused_and_nothing_is_left(
