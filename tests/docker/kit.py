@@ -18,6 +18,7 @@ import docker
 
 from stages import images
 from stages.images import dockerfile, labels
+from stages.images.probe import PORT as PORT
 from stages.project import Project
 from stages.records import result
 from stages.store import model_digest

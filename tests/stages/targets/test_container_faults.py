@@ -97,6 +97,20 @@ def test_a_slow_model_is_waited_for(client: docker.DockerClient, good: Project, 
     assert kit.left(client, good) == ONE
 
 
+def test_a_connection_that_takes_too_long_costs_no_request(client: docker.DockerClient, good: Project) -> None:
+    """As on a busy machine: the packets that open a connection from the gateway to its only model are lost."""
+    (model,) = kit.described(client, good)
+    iptables = ["nsenter", "-t", str(model["State"]["Pid"]), "-n", parts.program("iptables", "iptables")]
+    opening = ["-p", "tcp", "--dport", str(kit.PORT), "--syn", "-m", "quota", "--quota", "150", "-j", "DROP"]
+    subprocess.run([*iptables, "-I", "INPUT", *opening], check=True, capture_output=True)
+    try:
+        assert [kit.client(good).get("/model").status for _ in range(5)] == [200] * 5
+        counted = subprocess.run([*iptables, "-nvxL", "INPUT"], check=True, capture_output=True, text=True).stdout
+        assert int(counted.splitlines()[2].split()[0]) > 0, "none was lost"
+    finally:
+        subprocess.run([*iptables, "-F", "INPUT"], check=True, capture_output=True)
+
+
 def test_a_registry_that_is_gone_in_the_push(client: docker.DockerClient, good: Project, tmp_path: Path) -> None:
     registry = start_registry(tmp_path / "registry")
     registry.stop()
