@@ -397,7 +397,19 @@ def _set_up(arguments: argparse.Namespace) -> None:
             raise UsageError(
                 "CFG_USAGE", f"-C {arguments.directory}: {error.strerror}", "give a folder that exists"
             ) from None
+    _check_variables()
     signal.signal(signal.SIGTERM, _terminated)
+
+
+def _check_variables() -> None:
+    """Raises: UsageError: CFG_LIMIT, before anything is done that a wrong limit would end later."""
+    from stages import variables
+
+    variables.check()
+    if any(name.startswith("MLCI_SERVE_") for name in os.environ):
+        from stages.serving.limits import Limits
+
+        Limits.from_environment()
 
 
 def _terminated(signum: int, frame: object) -> NoReturn:

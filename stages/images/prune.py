@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stages import variables
 from stages.errors import InfraError
 from stages.images import labels
 from stages.images.engine import engine_errors
@@ -39,11 +39,8 @@ def superfluous(images: Iterable[Kept], versions: Collection[str]) -> list[str]:
 
 
 def keep() -> int:
-    """How many of the models that served last keep their image, 1 or more."""
-    try:
-        return max(1, int(os.environ["MLCI_KEEP_IMAGES"]))
-    except (KeyError, ValueError):
-        return KEEP
+    """How many of the models that served last keep their image, 1 or more. Raises: UsageError: CFG_LIMIT."""
+    return max(1, variables.count("MLCI_KEEP_IMAGES", KEEP, 0))
 
 
 def prune(client: DockerClient, name: str, repository: str, versions: Collection[str]) -> list[str]:

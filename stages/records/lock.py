@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages import variables
 from stages.errors import InfraError
 from stages.records.atomic import disk_errors
 
@@ -30,7 +31,7 @@ def exclusive(work: Path) -> Iterator[None]:
     run left.
 
     Raises:
-        InfraError: DEP_LOCKED when another process still holds it after the timeout; DEP_DISK.
+        InfraError: DEP_LOCKED when another process still holds it after the timeout; DEP_DISK. UsageError: CFG_LIMIT.
     """
     if _held.get(work, 0):
         _held[work] += 1
@@ -45,10 +46,7 @@ def exclusive(work: Path) -> Iterator[None]:
         raise InfraError("DEP_DISK", f"{work}: is a file, and mlci keeps a folder there", "move it away")
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    try:
-        timeout = float(os.environ.get("MLCI_LOCK_TIMEOUT", TIMEOUT))
-    except ValueError:
-        timeout = TIMEOUT
+    timeout = variables.measure("MLCI_LOCK_TIMEOUT", TIMEOUT, 0)
     lock = FileLock(work / "lock")
     holder = work / "lock.holder"
     with disk_errors(work):

@@ -3,11 +3,10 @@ rebuild."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from stages.errors import UsageError
+from stages import variables
 
 
 @dataclass(frozen=True)
@@ -39,23 +38,12 @@ class Limits:
         Raises:
             UsageError: CFG_LIMIT: a value is not a number, or not above zero.
         """
-        environment = os.environ if environment is None else environment
         given: dict[str, float] = {}
         for limit in fields(cls):
-            name = f"MLCI_SERVE_{limit.name.upper()}"
-            text = environment.get(name)
-            if text is None:
-                continue
-            try:
-                value = float(text) if limit.type == "float" else int(text)
-            except ValueError:
-                value = -1
-            least = 0 if limit.name == "drain_seconds" else 1e-9
-            if not least <= value < float("inf"):
-                raise UsageError(
-                    "CFG_LIMIT",
-                    f"{name}={text!r} is not a number above 0",
-                    f"unset it for the default, {limit.default}",
-                )
-            given[limit.name] = value
+            name, default = f"MLCI_SERVE_{limit.name.upper()}", limit.default
+            if limit.type == "float":
+                least = 0 if limit.name == "drain_seconds" else 1e-9
+                given[limit.name] = variables.measure(name, default, least, environment)  # type: ignore[arg-type]
+            else:
+                given[limit.name] = variables.count(name, default, 1, environment)  # type: ignore[arg-type]
         return cls(**given)  # type: ignore[arg-type]  # each value was made by its field's own type

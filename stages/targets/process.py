@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages import variables
 from stages.errors import InfraError
 from stages.records.jsonfile import read_json
 from stages.targets import proof, services
@@ -265,11 +266,8 @@ class ProcessTarget:
 
 
 def ready_seconds() -> float:
-    """How long a service may take to get ready."""
-    try:
-        return float(os.environ.get("MLCI_READY_SECONDS", READY_SECONDS))
-    except ValueError:
-        return READY_SECONDS
+    """How long a service may take to get ready, in seconds. Raises: UsageError: CFG_LIMIT."""
+    return variables.measure("MLCI_READY_SECONDS", READY_SECONDS)
 
 
 def golden_of(folder: Path) -> dict[str, object]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from stages import variables
 from stages.errors import InfraError
 from stages.images.build import Image, ImageDigests, Order, build
 from stages.images.registry import Credentials
@@ -129,10 +129,7 @@ def _ends(trial: Running) -> None:
 
 
 def _size(image: Image) -> None:
-    try:
-        most = float(os.environ["MLCI_IMAGE_MAX_MB"]) * 1e6
-    except (KeyError, ValueError):
-        most = ADDED_BYTES
+    most = variables.measure("MLCI_IMAGE_MAX_MB", ADDED_BYTES / 1e6) * 1e6
     if image.added > most:
         raise InfraError(
             "DEP_PROOF",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages import variables
 from stages.targets import services
 
 #: How long a model may take to load, in seconds; MLCI_READY_SECONDS overrides it.
@@ -31,7 +31,7 @@ def served(folder: Path, root: Path, out: Path) -> Iterator[str]:
         environment={},
     )
     try:
-        seconds = float(os.environ.get("MLCI_READY_SECONDS", READY_SECONDS))
+        seconds = variables.measure("MLCI_READY_SECONDS", READY_SECONDS)
         port = started.await_state(seconds, "private_port")["private_port"]
         yield f"http://127.0.0.1:{port}"
     finally:
