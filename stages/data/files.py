@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from stages.errors import DataError
 
 _BUFFER = 1 << 20
 
+#: Longest line of text that is read, in bytes: an archive of a few KB may hold a line that fits into no memory.
+LONGEST_LINE = 16 << 20
+
 #: What reading a damaged archive raises.
-_DAMAGED = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
+_DAMAGED = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 @contextmanager
@@ -43,6 +47,11 @@ def opened(path: Path, shown: str) -> Iterator[IO[bytes]]:
         raise DataError(
             "DAT_SOURCE", f"{shown}: cannot be read: {error.strerror or error}", "check the file and its permissions"
         ) from error
+
+
+def too_long(shown: str, what: str, todo: str) -> DataError:
+    """The error of a line beyond `LONGEST_LINE`. `what`: `row 7`, `the header`."""
+    return DataError("DAT_FORMAT", f"{shown}: {what} is longer than {LONGEST_LINE >> 20} MiB", todo)
 
 
 def _only_member(archive: zipfile.ZipFile, shown: str) -> zipfile.ZipInfo:

@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import orjson
 
 from stages.config.schema import ReadOptions
 from stages.data.chunks import Chunk, Refusals, shown
-from stages.data.files import opened
+from stages.data.files import LONGEST_LINE, opened, too_long
 from stages.errors import DataError
 
 ROWS = 32_768
+
+_Line = TypeVar("_Line", bytes, str)
 
 
 @dataclass
@@ -96,16 +99,28 @@ def _rows(path: Path, name: str, options: ReadOptions) -> Iterator[tuple[int, di
 def _lines(stream: IO[bytes], name: str, options: ReadOptions) -> Iterator[bytes]:
     codec = codecs.lookup(options.encoding).name
     if codec in ("utf-8", "utf-8-sig"):
-        for i, line in enumerate(stream):
+        for i, line in enumerate(_pieces(stream.readline, name)):
             yield line.removeprefix(codecs.BOM_UTF8) if not i else line
         return
     try:
-        for text in io.TextIOWrapper(stream, encoding=codec, newline=None):
-            yield text.encode("utf-8", "surrogatepass")
+        text = io.TextIOWrapper(stream, encoding=codec, newline=None)
+        for piece in _pieces(text.readline, name):
+            yield piece.encode("utf-8", "surrogatepass")
     except UnicodeError as error:
         raise DataError(
             "DAT_ENCODING", f"{name}: is not {options.encoding} text", "set data.read.encoding to what wrote it"
         ) from error
+
+
+def _pieces(readline: Callable[[int], _Line], name: str) -> Iterator[_Line]:
+    """Line by line. Raises: DataError: DAT_FORMAT: a line beyond the limit, of which no more is read."""
+    for number in itertools.count(1):
+        line = readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise too_long(name, f"line {number:,}", "write one JSON object a line")
+        if not line:
+            return
+        yield line
 
 
 def _parsed(line: bytes) -> dict[str, Any] | tuple[str, str]:
