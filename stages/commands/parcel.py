@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import tarfile
@@ -14,7 +13,7 @@ from typing import Any
 from stages.answer import Answer
 from stages.errors import ArtefactError, UsageError
 from stages.project import Project
-from stages.records import result
+from stages.records import jsonfile, result
 from stages.records.atomic import disk_errors
 from stages.records.digest import canonical_json
 from stages.records.lock import exclusive, recover
@@ -110,14 +109,17 @@ def _extract(file: Path, into: Path) -> dict[str, Any]:
     try:
         with disk_errors(into), tarfile.open(file, "r:") as archive:
             first = archive.next()
-            if first is None or first.name != MANIFEST:
+            if first is None or first.name != MANIFEST or not first.isreg() or first.issparse():
                 raise _damaged(file, "it has no manifest")
-            manifest: dict[str, Any] = json.loads(_content(archive, first))
+            manifest: dict[str, Any] = jsonfile.parse(_content(archive, first))
+            if not isinstance(manifest["name"], str):
+                raise _damaged(file, "its manifest names no model")
             expected = dict(manifest["files"])
             while (member := archive.next()) is not None:
                 digest = expected.pop(member.name, None)
                 parts = PurePosixPath(member.name).parts
-                if digest is None or not member.isfile() or parts[0] not in STAGES or ".." in parts:
+                plain = member.isfile() and not member.issparse()  # a sparse file of 1 KB may unpack to terabytes
+                if digest is None or not plain or parts[0] not in STAGES or ".." in parts:
                     raise _damaged(file, f"unexpected entry {member.name!r}")
                 target = into.joinpath(*parts)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,7 @@ def _damaged(file: Path, why: str) -> ArtefactError:
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = archive.extractfile(member)
-    return stream.read() if stream else b""
+    return stream.read(jsonfile.LARGEST + 1) if stream else b""
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

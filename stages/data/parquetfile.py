@@ -6,7 +6,6 @@ it is a column here, the last one, as an index that does not count is in the fil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.data.chunks import Chunk
 from stages.errors import DataError
+from stages.records import jsonfile
 
 ROWS = 65_536
 
@@ -57,7 +57,7 @@ def schema(path: Path, name: str) -> pa.Schema:
 def _counted_index(file: Any) -> tuple[str, range] | None:
     """Name and values of a pandas index that stands in the metadata alone; None where it has no name."""
     try:
-        indexes = json.loads(file.schema_arrow.metadata[b"pandas"])["index_columns"]
+        indexes = jsonfile.parse(file.schema_arrow.metadata[b"pandas"])["index_columns"]
         (found,) = [one for one in indexes if isinstance(one, dict) and one["kind"] == "range"]
         name, values = found["name"], range(found["start"], found["stop"], found["step"])
     except (KeyError, TypeError, ValueError):  # no metadata, or another program's

@@ -7,7 +7,6 @@ cannot be scored is not approved: a library upgrade must not be a way around the
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -27,6 +26,7 @@ from stages.gate import asking
 from stages.gate.champion import Rival, fresh_rows
 from stages.model import metrics
 from stages.model.metrics import Answer
+from stages.records import jsonfile
 from stages.records.jsonfile import read_json
 from stages.serving.predictor import RowsRefused
 
@@ -68,7 +68,7 @@ def history(store: Store, name: str, env: str | None, most: int = 8) -> list[dic
     for move in reversed(store.history(name, env)[-most:] if env else []):
         measured: dict[str, Any] = {}
         with suppress(MlciError, ValueError):
-            measured = json.loads(store.read(name, move.digest, "metrics.json")).get("test") or {}
+            measured = jsonfile.parse(store.read(name, move.digest, "metrics.json")).get("test") or {}
         found.append({"when": move.when, "model": move.digest, "by": move.by, "metrics": measured})
     return found
 

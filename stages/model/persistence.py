@@ -24,6 +24,7 @@ from stages.model.estimator import one_line
 from stages.model.metrics import Answer
 from stages.model.signature import versions as installed_versions
 from stages.model.trusted import TRUSTED
+from stages.records import jsonfile
 
 #: What every entry of a model file is dated; a zip cannot hold an earlier year.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -123,10 +124,10 @@ def load(folder: Path, signature: Mapping[str, Any] | None = None) -> Any:
 
 def _signature(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / "signature.json").read_bytes())
+        found: dict[str, Any] = jsonfile.parse(jsonfile.content(folder / "signature.json"))
     except (OSError, ValueError) as error:
         raise ArtefactError("MOD_RECORD", f"signature.json cannot be read: {one_line(error)}", _AGAIN) from error
-    if not {"model", "versions", "classes"} <= found.keys():
+    if not isinstance(found, dict) or not {"model", "versions", "classes"} <= found.keys():
         raise ArtefactError("MOD_RECORD", "signature.json is not a signature", _AGAIN)
     return found
 

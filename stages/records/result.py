@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.records import jsonfile
 from stages.records.atomic import write_json
 from stages.records.digest import Digest, damaged, sha256_file
 
@@ -52,12 +52,24 @@ class Result:
 def read(folder: Path) -> Result | None:
     """The record in `folder`; None where there is no valid one: such a folder does not exist for mlci."""
     try:
-        data = json.loads((folder / FILE).read_bytes())
+        data = jsonfile.parse(jsonfile.content(folder / FILE))
         if data["schema_version"] != SCHEMA_VERSION or data["status"] not in ("done", "skipped", "failed"):
             return None
-        return Result(**data)
+        found = Result(**data)
+        return found if _sound(found) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _sound(found: Result) -> bool:
+    """Whether everything that is looked into has the shape that `Result` says."""
+    mappings = (found.inputs, found.outputs, found.config, found.libraries, found.summary, found.key)
+    if not all(isinstance(one, dict) for one in mappings) or not isinstance(found.exit_code, int):
+        return False
+    files = (*found.inputs.values(), *found.outputs.values())
+    known = found.error is None or (isinstance(found.error, dict) and {"code", "what", "todo"} <= found.error.keys())
+    seconds = isinstance(found.seconds, int | float) and isinstance(found.stage, str)
+    return known and seconds and all(isinstance(one, dict) and {"sha256", "size"} <= one.keys() for one in files)
 
 
 def digests_of(folder: Path) -> dict[str, dict[str, Any]]:

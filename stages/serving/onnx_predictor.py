@@ -6,7 +6,6 @@ it with the pipeline's own.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 import threading
@@ -22,6 +21,7 @@ import onnxruntime
 from stages.data.cells import canonical
 from stages.errors import ArtefactError
 from stages.model.inputs import Inputs
+from stages.records import jsonfile
 from stages.records.digest import sha256_file
 from stages.serving.decode import Decoded
 from stages.serving.predictor import Answers, Columns, Predictor, RowsRefused, levels_of
@@ -227,7 +227,7 @@ def _session(content: bytes) -> Any:
 
 def _about(session: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["mlci"])
+        found: dict[str, Any] = jsonfile.parse(session.get_modelmeta().custom_metadata_map["mlci"])
     except (KeyError, ValueError) as error:
         raise ArtefactError("MOD_UNREADABLE", "model.onnx does not say what its inputs are", _AGAIN) from error
     return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from typing import Any
 import uvicorn
 
 from stages.errors import InfraError
+from stages.records import jsonfile
 from stages.records.atomic import write_json
 from stages.serving import sockets
 from stages.serving.app import Service
@@ -224,7 +224,7 @@ class Server(uvicorn.Server):
         if self.listening.alias is None:
             return False
         try:
-            return bool(json.loads(self.listening.alias.read_bytes())["digest"] == self.listening.version)
+            return bool(jsonfile.parse(jsonfile.content(self.listening.alias))["digest"] == self.listening.version)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

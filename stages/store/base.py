@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stages.errors import InfraError, UsageError
+from stages.records import jsonfile
 from stages.store.record import json_bytes
 
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -46,9 +47,15 @@ class Move:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Move:
-        """The reverse of `plain`. Raises: KeyError, TypeError."""
+        """The reverse of `plain`. Raises: TypeError: it is no move."""
+        if not isinstance(data, dict):
+            raise TypeError("it is no object")
         names = {"from": "origin", "to": "digest"}
-        return cls(**{names.get(key, key): value for key, value in data.items() if key != "schema_version"})
+        move = cls(**{names.get(key, key): value for key, value in data.items() if key != "schema_version"})
+        texts = (move.when, move.env, move.action, move.digest, move.by, move.why)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(move.generation, int):
+            raise TypeError("a value is of another type")
+        return move
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def image_record(reference: str, digest: str) -> bytes:
 def image_digest_of(content: bytes, reference: str) -> str | None:
     """The digest in such a file; None where it is damaged or of another image."""
     try:
-        data = json.loads(content)
+        data = jsonfile.parse(content)
     except ValueError:
         return None
     if not isinstance(data, dict) or data.get("reference") != reference:
@@ -182,7 +189,7 @@ def alias_of(content: bytes, place: str) -> Alias:
         InfraError: STO_READ: it is damaged, which is not the same as no deployment.
     """
     try:
-        return Alias(Move.of(json.loads(content)["move"]))
+        return Alias(Move.of(jsonfile.parse(content)["move"]))
     except (ValueError, KeyError, TypeError) as error:
         raise InfraError("STO_READ", f"{place}: cannot be read: {error}", "restore the file, or the store") from error
 
@@ -212,7 +219,7 @@ def logged(content: bytes) -> list[Move]:
     moves = []
     for line in content.splitlines():
         try:
-            moves.append(Move.of(json.loads(line)))
+            moves.append(Move.of(jsonfile.parse(line)))
         except (ValueError, KeyError, TypeError):
             continue
     return moves

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import InfraError, UsageError
+from stages.records import jsonfile
 from stages.records.digest import damaged, sha256_file
 from stages.store import record
 from stages.store.base import (
@@ -100,10 +101,9 @@ class DirectoryStore:
         """See `Store`."""
         path = self._alias_path(name, env)
         with _reading(path):
-            try:
-                content = path.read_bytes()
-            except FileNotFoundError:
+            if not path.exists():
                 return None
+            content = _content(path)
         return alias_of(content, str(path))
 
     def move(self, name: str, move: Move) -> None:
@@ -133,7 +133,7 @@ class DirectoryStore:
     def _logged(self, name: str) -> list[Move]:
         path = self.root / "aliases" / name / PROMOTIONS
         with _reading(path):
-            return logged(path.read_bytes() if path.exists() else b"")
+            return logged(_content(path) if path.exists() else b"")
 
     def _log(self, name: str, move: Move) -> None:
         if any(known.env == move.env and known.generation == move.generation for known in self._logged(name)):
@@ -213,6 +213,13 @@ class DirectoryStore:
         if not os.access(place, os.R_OK | os.X_OK):
             raise InfraError("STO_READ", f"{place} cannot be read", "correct its permissions, or set store")
         return None if os.access(place, os.W_OK) else f"{place} is not writable: set store or MLCI_STORE"
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return jsonfile.content(path)
+    except ValueError as error:
+        raise InfraError("STO_READ", f"{path}: cannot be read: {error}", "restore the file, or the store") from error
 
 
 def _copy(content: Path | bytes, to: Path) -> dict[str, Any]:

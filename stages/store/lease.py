@@ -6,7 +6,6 @@ owner that was killed does not renew, and whoever comes after the time that it a
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ import uuid
 from typing import Any
 
 from stages.bucket import Bucket, Failure, Object
+from stages.records import jsonfile
 from stages.store.record import json_bytes
 
 log = logging.getLogger("mlci")
@@ -122,7 +122,7 @@ class Lease:
 def _told(found: Object) -> dict[str, Any]:
     """What the object says; one that is damaged holds nothing."""
     try:
-        data = json.loads(found.content)
+        data = jsonfile.parse(found.content)
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}

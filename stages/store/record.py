@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.errors import ArtefactError
+from stages.records import jsonfile
 
 COMPLETE = "complete.json"
 
@@ -29,10 +30,10 @@ class Record:
     def of(cls, content: bytes) -> Record | None:
         """What a `complete.json` says; None for one that is none, or names files outside of its folder."""
         try:
-            data = json.loads(content)
+            data = jsonfile.parse(content)
             files, when = data["files"], data["when"]
             sound = isinstance(files, dict) and isinstance(when, float)
-            sound = sound and all(_inside(name) and {"sha256", "size"} <= set(file) for name, file in files.items())
+            sound = sound and all(_inside(name) and _sound(file) for name, file in files.items())
         except (ValueError, KeyError, TypeError):
             return None
         return cls(files, when) if sound else None
@@ -45,8 +46,8 @@ class Record:
 def read(home: Path) -> Record | None:
     """The record in a folder; None where the version is not complete."""
     try:
-        return Record.of((home / COMPLETE).read_bytes())
-    except OSError:
+        return Record.of(jsonfile.content(home / COMPLETE))
+    except (OSError, ValueError):
         return None
 
 
@@ -62,6 +63,10 @@ def mismatch(place: str, file: str | None) -> ArtefactError:
 def json_bytes(value: Any) -> bytes:
     """Readable JSON."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _sound(file: Any) -> bool:
+    return isinstance(file, dict) and isinstance(file.get("sha256"), str) and isinstance(file.get("size"), int)
 
 
 def _inside(name: str) -> bool:

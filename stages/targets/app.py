@@ -14,6 +14,7 @@ from typing import Any
 
 from stages.errors import InfraError
 from stages.product import app
+from stages.records import jsonfile
 from stages.records.atomic import disk_errors
 from stages.serving.golden import compare
 from stages.targets.artefact import FileTarget, Made
@@ -67,7 +68,7 @@ def differences(path: Path, golden: Mapping[str, Any], scratch: Path) -> list[st
             f"{path.name} does not run by itself: {' '.join(last[-2:])}",
             "what was there before still is; see the message",
         )
-    answers = iter([json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()])
+    answers = iter([jsonfile.parse(line) for line in told.read_text(encoding="utf-8").splitlines()])
 
     def ask(body: dict[str, Any]) -> Mapping[str, Any]:
         taken: list[dict[str, Any]] = [next(answers, {}) for _ in body["rows"]]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http.client
-import json
 from typing import Any, NamedTuple
+
+from stages.records import jsonfile
 
 
 class Said(NamedTuple):
@@ -44,7 +45,7 @@ class Client:
     def _ask(self, method: str, path: str, body: bytes | None) -> Said:
         status, content = self._exchange(method, path, body)
         try:
-            return Said(status, json.loads(content))
+            return Said(status, jsonfile.parse(content))
         except ValueError:
             return Said(status, None)
 
@@ -58,7 +59,7 @@ class Client:
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.read(jsonfile.LARGEST + 1)
         except http.client.HTTPException as error:
             raise OSError(0, f"no HTTP answer: {type(error).__name__}") from error
         finally:

@@ -22,6 +22,7 @@ from stages.config.schema import Resources
 from stages.errors import InfraError
 from stages.images import dockerfile, labels, probe
 from stages.images.engine import engine_errors, one_line
+from stages.records import jsonfile
 from stages.targets.client import Client
 from stages.targets.services import LIMITS
 
@@ -92,7 +93,7 @@ class Setting:
         The variables of an image and secrets are not looked at, but for the API key.
         """
         try:
-            before: dict[str, Any] = json.loads(told[labels.DEPLOYED])
+            before: dict[str, Any] = jsonfile.parse(told[labels.DEPLOYED])
         except (KeyError, ValueError):
             return []  # of an mlci that did not say so
         names = [name for name, value in self.deployed.items() if before.get(name, value) != value]
@@ -159,7 +160,7 @@ def verb(container: Container, *words: str) -> Any:
         raise
     out, err = cast("tuple[bytes | None, bytes | None]", said)
     try:
-        return json.loads(out or b"")
+        return jsonfile.parse(out or b"")
     except ValueError:
         why = one_line((err or out or b"nothing was said").decode(errors="replace"))
         raise OSError(0, f"exit code {code}: {why}") from None
@@ -324,7 +325,7 @@ def last_lines(container: Container, most: int = 5) -> str:
 def _plain(line: str) -> str:
     """The message of a JSON log line with its code, else the line."""
     try:
-        said = json.loads(line)
+        said = jsonfile.parse(line)
         return f"{said['code']}: {said['message']}" if "code" in said else str(said["message"])
     except (ValueError, KeyError, TypeError):
         return line.strip()

@@ -11,6 +11,7 @@ from typing import Any
 
 from stages.errors import InfraError
 from stages.product import wheel
+from stages.records import jsonfile
 from stages.records.atomic import disk_errors
 from stages.serving.golden import compare
 from stages.targets.artefact import FileTarget, Made
@@ -62,7 +63,7 @@ def _differences(venv: Venv, package: str, golden: Mapping[str, Any]) -> list[st
             f"the wheel does not run in an empty environment: {last}",
             f"install it by hand to see more, then: python -m {package}",
         )
-    said = [json.loads(line) for line in done.stdout.splitlines()]
+    said = [jsonfile.parse(line) for line in done.stdout.splitlines()]
     answers = iter(said)
     wrong = compare(golden, lambda body: next(answers, {}))
     if len(said) != len(bodies) + len(MALFORMED):

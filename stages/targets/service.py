@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -235,7 +234,7 @@ class ServiceTarget:
                 labels=self.setting.labels(TRIAL),
                 remove=True,
             )
-        if json.loads(said) is not True:
+        if said.strip() != b"true":
             raise InfraError(
                 "DEP_IPVS",
                 "the kernel of this engine has no IPVS, so a published port of a swarm service would never answer",

@@ -7,7 +7,6 @@ was removed, finds it too. Process id and start time together name a process: id
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 
 import stages
 from stages.errors import InfraError
+from stages.records import jsonfile
 from stages.records.atomic import disk_errors
 from stages.records.digest import sha256_json
 
@@ -64,7 +64,7 @@ class Process:
     def state(self) -> Mapping[str, Any] | None:
         """What it says it does; None before it says anything, or when its file is gone."""
         try:
-            state = json.loads(self.state_file.read_bytes())
+            state = jsonfile.parse(jsonfile.content(self.state_file))
             return state if state["pid"] == self.pid else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
