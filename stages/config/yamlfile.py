@@ -7,6 +7,7 @@ PyYAML parses; the types are resolved here, because YAML 1.1 turns ``NO`` into f
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +24,22 @@ KeyPath = tuple[str | int, ...]
 #: Keys whose values are never recorded, logged, printed or hashed after replacement.
 SECRET_KEYS = frozenset({"url", "user", "password", "token", "secret", "api_key", "private_key", "passphrase"})
 
+#: Largest file, and what it may become when its aliases are written out, both in characters.
+_LARGEST, _LARGEST_EXPANDED = 4 * 2**20, 16 * 2**20
+#: Line breaks, commas and brackets, of which each may begin a value.
+_MOST_MARKS = 500_000
+#: What a value counts besides its text: what Python and the table of lines take for it.
+_PER_VALUE = 32
+#: Levels of keys and lists. ml.yaml needs seven; what walks through them recurses.
+DEEPEST = 32
+#: Digits of a number that a float holds.
+_LONGEST_NUMBER = 300
+
 _INT = re.compile(r"[-+]?[0-9]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INF = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_NUMBER = re.compile(rf"{_INT.pattern}|{_HEX.pattern}|{_FLOAT.pattern}")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
 
 
@@ -84,7 +97,10 @@ def read(path: Path, name: str | None = None) -> Document:
     """
     shown = name or str(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        _check_size(len(content), shown)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
             "CFG_FILE",
@@ -102,8 +118,11 @@ def read(path: Path, name: str | None = None) -> Document:
 
 def parse(text: str, name: str) -> Document:
     """Parse YAML text. Raises: ConfigError: CFG_YAML, CFG_DUPLICATE_KEY."""
+    _check_size(len(text), name)
+    if sum(text.count(mark) for mark in "\n,[{") > _MOST_MARKS:
+        raise ConfigError("CFG_YAML", f"{name}: holds more than {_MOST_MARKS:,} values", "shorten it")
     try:
-        documents = list(yaml.compose_all(text, Loader=_Loader))
+        documents = list(itertools.islice(yaml.compose_all(text, Loader=_Loader), 2))
     except yaml.YAMLError as error:
         raise _syntax_error(error, name, text) from None
     except (ValueError, RecursionError) as error:
@@ -115,19 +134,16 @@ def parse(text: str, name: str) -> Document:
         raise ConfigError(
             "CFG_YAML", f"{name}:{line}: a second document begins here", "keep one YAML document per file"
         )
-    lines: dict[KeyPath, int] = {(): 1}
-    duplicates: list[ConfigError] = []
-    try:
-        data = _construct(documents[0], (), lines, duplicates, name) if documents else None
-    except RecursionError:
-        raise ConfigError(
-            "CFG_YAML",
-            f"{name}: an alias refers to itself, or the file is nested too deep",
-            "write the value out",
-        ) from None
-    if duplicates:
-        raise ConfigError.group(duplicates)
-    return Document(name, data, lines)
+    building = _Building(name)
+    data = _construct(documents[0], (), building) if documents else None
+    if building.duplicates:
+        raise ConfigError.group(building.duplicates)
+    return Document(name, data, building.lines)
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > _LARGEST:
+        raise ConfigError("CFG_YAML", f"{name}: larger than {_LARGEST >> 20} MiB", "name the right file, or shorten it")
 
 
 def scalar_or_flow(text: str) -> Any:
@@ -156,53 +172,68 @@ def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> ConfigError:
     return ConfigError("CFG_YAML", f"{where}: {problem}{column}", todo)
 
 
-def _construct(
-    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], duplicates: list[ConfigError], name: str
-) -> Any:
+@dataclass
+class _Building:
+    """What is under construction: `lines` and `duplicates` grow, `left` is what an expansion of aliases may still
+    take."""
+
+    name: str
+    lines: dict[KeyPath, int] = field(default_factory=lambda: {(): 1})
+    duplicates: list[ConfigError] = field(default_factory=list)
+    left: int = _LARGEST_EXPANDED
+
+    def error(self, node: yaml.Node, what: str, todo: str) -> ConfigError:
+        return ConfigError("CFG_YAML", f"{self.name}:{node.start_mark.line + 1}: {what}", todo)
+
+    def take(self, node: yaml.Node, depth: int) -> None:
+        """Raises: ConfigError: CFG_YAML: the file is nested too deep, or its aliases make too much of it."""
+        self.left -= _PER_VALUE + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+        if self.left < 0:
+            what = f"aliases make more than {_LARGEST_EXPANDED >> 20} MiB of this file"
+            raise self.error(node, what, "write out what is needed")
+        if depth > DEEPEST:
+            raise self.error(node, f"nested deeper than {DEEPEST} levels", "write fewer levels")
+
+
+def _construct(node: yaml.Node, path: KeyPath, building: _Building) -> Any:
+    building.take(node, len(path))
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node, name)
+        return _scalar(node, building)
     if not node.tag.startswith("tag:yaml.org,2002:"):
-        raise ConfigError(
-            "CFG_YAML",
-            f"{name}:{node.start_mark.line + 1}: tag {node.tag!r} is not allowed",
-            "remove the tag",
-        )
+        raise building.error(node, f"tag {node.tag!r} is not allowed", "remove the tag")
     if isinstance(node, yaml.SequenceNode):
         items = []
         for index, child in enumerate(node.value):
-            lines[*path, index] = child.start_mark.line + 1
-            items.append(_construct(child, (*path, index), lines, duplicates, name))
+            building.lines[*path, index] = child.start_mark.line + 1
+            items.append(_construct(child, (*path, index), building))
         return items
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigError("CFG_YAML", f"{name}:{line}: a key must be plain text", "quote the key")
-        key = _scalar(key_node, name)
+            raise building.error(key_node, "a key must be plain text", "quote the key")
+        key, line = _scalar(key_node, building), key_node.start_mark.line + 1
         here = (*path, key)
         if key in mapping:
-            duplicates.append(
-                ConfigError(
-                    "CFG_DUPLICATE_KEY",
-                    f"{name}:{line}: {dotted_path(here)}: the key is given twice, first on line {lines[here]}",
-                    "keep one of them",
-                )
+            what = f"{dotted_path(here)}: the key is given twice, first on line {building.lines[here]}"
+            building.duplicates.append(
+                ConfigError("CFG_DUPLICATE_KEY", f"{building.name}:{line}: {what}", "keep one of them")
             )
             continue
-        lines[here] = line
-        mapping[key] = _construct(value_node, here, lines, duplicates, name)
+        building.lines[here] = line
+        mapping[key] = _construct(value_node, here, building)
     return mapping
 
 
-def _scalar(node: yaml.ScalarNode, name: str) -> Any:
+def _scalar(node: yaml.ScalarNode, building: _Building) -> Any:
     text: str = node.value
     if node.tag not in ("tag:yaml.org,2002:str", "!"):
-        raise ConfigError(
-            "CFG_YAML",
-            f"{name}:{node.start_mark.line + 1}: tag {node.tag!r} is not allowed",
-            "remove the tag",
-        )
-    return core_type(text) if node.style is None else text
+        raise building.error(node, f"tag {node.tag!r} is not allowed", "remove the tag")
+    if node.style is not None:
+        return text
+    if len(text) > _LONGEST_NUMBER and _NUMBER.fullmatch(text):
+        what = f"a number of {len(text):,} digits, at most {_LONGEST_NUMBER} are read"
+        raise building.error(node, what, "quote it if it is text")
+    return core_type(text)
 
 
 def core_type(text: str) -> Any:
@@ -238,7 +269,7 @@ def assign(document: Document, assignments: list[str]) -> Document:
         dotted, equals, text = assignment.partition("=")
         parts = tuple(dotted.strip().split("."))
         option = f"--set {dotted.strip()}"
-        if not equals or not all(parts):
+        if not equals or not all(parts) or len(parts) > DEEPEST:
             raise ConfigError(
                 "CFG_SET",
                 f"--set {assignment}: not of the form key.key=VALUE",

@@ -66,10 +66,11 @@ def _sound(found: Result) -> bool:
     mappings = (found.inputs, found.outputs, found.config, found.libraries, found.summary, found.key)
     if not all(isinstance(one, dict) for one in mappings) or not isinstance(found.exit_code, int):
         return False
-    files = (*found.inputs.values(), *found.outputs.values())
+    if not all(isinstance(one, dict) for one in found.inputs.values()):
+        return False
     known = found.error is None or (isinstance(found.error, dict) and {"code", "what", "todo"} <= found.error.keys())
     seconds = isinstance(found.seconds, int | float) and isinstance(found.stage, str)
-    return known and seconds and all(isinstance(one, dict) and {"sha256", "size"} <= one.keys() for one in files)
+    return known and seconds and all(isinstance(one, dict) and {"sha256", "size"} <= one.keys() for one in found.outputs.values())
 
 
 def digests_of(folder: Path) -> dict[str, dict[str, Any]]:
