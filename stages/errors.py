@@ -15,7 +15,29 @@ that scripts may branch on. Anything that is not an `MlciError` is a bug in mlci
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: A shorter value is left alone: it stands in too many texts that have nothing to do with it.
+_SHORTEST_HIDDEN = 4
+
+_hidden: list[tuple[str, str]] = []
+
+
+def hide(values: Mapping[str, str]) -> None:
+    """From now on show the second where a text holds the first: the value of a variable → the reference that it
+    replaced. Replaces what was hidden before."""
+    kept = ((value, reference) for value, reference in values.items() if len(value) >= _SHORTEST_HIDDEN)
+    _hidden[:] = sorted(kept, key=lambda pair: -len(pair[0]))
+
+
+def masked(text: str) -> str:
+    """`text` without the values of variables that ml.yaml refers to: any of them may be a secret."""
+    for value, reference in _hidden:
+        text = text.replace(value, reference)
+    return text
 
 
 class MlciError(Exception):
@@ -27,10 +49,10 @@ class MlciError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, code: str, what: str, todo: str) -> None:
-        super().__init__(f"{code}: {what}")
         self.code = code
-        self.what = what
-        self.todo = todo
+        self.what = masked(what)
+        self.todo = masked(todo)
+        super().__init__(f"{code}: {self.what}")
 
     def problems(self) -> list[MlciError]:
         """All problems that this error reports; itself, unless it groups several."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stages import errors
+
 # At import, before a fixture of any scope can start mlci. A test that is about one of these sets it itself.
 for _name in [name for name in os.environ if name.startswith(("MLCI_", "JENKINS_"))]:
     if not _name.startswith("MLCI_TEST_"):  # what the tests themselves are told
@@ -21,6 +23,12 @@ _scratch = Path(tempfile.mkdtemp(prefix="mlci-tests-"))
 os.environ["MLCI_STORE"] = str(_scratch / "store")
 os.environ["MLCI_CACHE"] = str(_scratch / "cache")
 os.environ["MPLBACKEND"] = "Agg"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hidden() -> Iterator[None]:
+    yield
+    errors.hide({})
 
 
 @pytest.fixture(scope="session", autouse=True)

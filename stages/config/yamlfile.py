@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
-from stages.errors import ConfigError
+from stages.errors import ConfigError, hide
 
 KeyPath = tuple[str | int, ...]
 
@@ -297,12 +298,28 @@ def assign(document: Document, assignments: list[str]) -> Document:
     return Document(document.name, data, document.lines, origins)
 
 
+@dataclass(frozen=True)
+class _Used:
+    """The environment, and what was taken from it: value → reference."""
+
+    environment: Mapping[str, str]
+    values: dict[str, str] = field(default_factory=dict)
+
+    def get(self, variable: str) -> str | None:
+        text = self.environment.get(variable)
+        if text:
+            self.values.update(dict.fromkeys((text, unquote(text), *text.splitlines()), f"${{{variable}}}"))
+        return text
+
+
 def substitute(
     document: Document,
     environment: Mapping[str, str],
     later: Callable[[KeyPath, str, ConfigError], bool] = lambda path, variable, error: False,
 ) -> Any:
     """The document's data with every ``${VAR}`` and ``${VAR:-default}`` in its values replaced.
+
+    What the variables hold is shown in no message from then on, but as the reference to it.
 
     Keys are left alone; ``$${`` gives a literal ``${``; what replaced a reference is not searched again.
 
@@ -314,6 +331,7 @@ def substitute(
             begins like a reference and is none.
     """
     problems: list[ConfigError] = []
+    used = _Used(environment)
 
     def replace(value: Any, path: KeyPath) -> Any:
         if isinstance(value, dict):
@@ -330,10 +348,11 @@ def substitute(
             if match.group(0) == "$${":
                 return "${"
             variable, default = match.group(1), match.group(3)
+            text = used.get(variable)
             if match.group(2) is not None:
-                return environment.get(variable) or default  # as in a shell, `:-` stands for unset or empty
-            if variable in environment:
-                return environment[variable]
+                return text or default  # as in a shell, `:-` stands for unset or empty
+            if text is not None:
+                return text
             what = f"{document.where(path)}: environment variable {variable} is not set"
             error = ConfigError("CFG_ENV_UNSET", what, f"set {variable}, or give a default: ${{{variable}:-value}}")
             if later(path, variable, error):
@@ -350,6 +369,7 @@ def substitute(
         return Untyped(replaced) if isinstance(value, Untyped) or (whole and whole.group(1)) else replaced
 
     data = replace(document.data, ())
+    hide(used.values)
     if problems:
         raise ConfigError.group(problems)
     return data

@@ -116,6 +116,92 @@ def test_set_takes_quotes_and_null_as_yaml_does():
     assert not isinstance(document.data["b"], yamlfile.Untyped)
 
 
+@pytest.mark.parametrize("assignment", ["a", "=1", "a..b=1", "c.d=1"])
+def test_set_refuses_what_it_cannot_place(assignment):
+    with pytest.raises(ConfigError, match="CFG_SET"):
+        yamlfile.assign(yamlfile.parse("a: 1\nc: [1]\n", "t"), [assignment])
+
+
+def test_keys_hold_a_replaced_value_by_its_digest_and_a_secret_by_its_text():
+    raw = {"url": "${U}", "data": {"password": "${P}", "source": "${S}"}, "list": [{"token": "${T}"}], "n": 1}
+    full = {"url": "u", "data": {"password": "p", "source": "s"}, "list": [{"token": "t"}], "n": 1}
+    kept = yamlfile.for_keys(raw, full)
+    assert kept["url"] == "${U}"
+    assert kept["data"]["password"] == "${P}"
+    assert kept["list"] == [{"token": "${T}"}]
+    assert kept["n"] == 1
+    assert kept["data"]["source"].startswith("${S} = sha256:")
+    other = yamlfile.for_keys(raw, {**full, "data": {"password": "p", "source": "S"}})
+    assert other["data"]["source"] != kept["data"]["source"]
+
+
+@pytest.mark.parametrize("text", ["${A", "x${A:default}y", "${1A}", "${}"])
+def test_a_broken_reference_is_refused(text):
+    with pytest.raises(ConfigError, match="CFG_REFERENCE"):
+        yamlfile.substitute(yamlfile.Document("t", {"a": text}), {"A": "1"})
+
+
+def refused(text):
+    with pytest.raises(ConfigError) as error:
+        yamlfile.parse(text, "t")
+    assert error.value.code == "CFG_YAML"
+    return error.value.what
+
+
+LAUGHS = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else ['lol'] * 9)}]\n" for i in range(30))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        LAUGHS.replace("a29: &a29 [", "a29:\n  <<: [").replace("[", "{x: [").replace("]", "]}"),
+        "x: &x [" + "1," * 5_000 + "]\ny: [" + "*x," * 5_000 + "]\n",
+        f"x: &x '{'z' * 100_000}'\ny: [" + "*x," * 20_000 + "]\n",
+        "k: &k {" + ", ".join(f"k{i}: 1" for i in range(2_000)) + "}\nl: [" + "*k, " * 2_000 + "]\n",
+    ],
+    ids=["laughs", "in mappings", "wide", "text", "keys"],
+)
+def test_aliases_that_make_too_much(text):
+    assert "aliases make more than" in refused(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "a: " + "{a: " * 60 + "1" + "}" * 60,
+        "[" * 40 + "]" * 40,
+        "- " * 50_000 + "x",
+        "? " * 50_000 + "x",
+        "x" * (5 * 2**20),
+        "---\n" * 600_000,
+        "- \n" * 600_000,
+        "[" + "[]," * 600_000 + "]",
+        "a: " + "9" * 5000,
+        "a: -" + "9" * 301,
+        "a: 0x" + "f" * 5000,
+        "a: 1." + "9" * 5000,
+        "9" * 5000 + ": a",
+        "a: !!int '5'",
+    ],
+)
+def test_text_beyond_the_limits(text):
+    assert refused(text).startswith("t:")
+
+
+def test_numbers_that_a_float_holds_are_read_and_quoted_ones_are_text():
+    assert value("9" * 300) == int("9" * 300)
+    assert value("'" + "9" * 5000 + "'") == "9" * 5000
+
+
+def test_a_file_is_read_no_further_than_its_largest_size(tmp_path):
+    with (tmp_path / "ml.yaml").open("wb") as out:
+        out.truncate(2**40)
+    with pytest.raises(ConfigError, match="larger than 4 MiB"):
+        yamlfile.read(tmp_path / "ml.yaml")
+
+
 @pytest.mark.parametrize("text", ["[" * 5000, "9" * 5000, LAUGHS])
 def test_a_value_beyond_the_limits_is_text(text):
     document = yamlfile.assign(yamlfile.parse("x: 1\n", "t"), [f"x={text}"])
