@@ -67,7 +67,7 @@ def look(path: Path) -> Table:
 def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     suffixes = [s.lower() for s in path.suffixes]
     if ".parquet" in suffixes:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(path, coerce_int96_timestamp_unit="us")  # nanoseconds wrap around
         return frame.reset_index([n for n in frame.index.names if n is not None and n not in frame.columns]), {}
     if {".jsonl", ".ndjson"} & set(suffixes):
         lines = _content(path).splitlines()

@@ -17,12 +17,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 INT64 = range(-(2**63), 2**63)
-#: Up to here every integer has a float64 of its own.
+#: Below, every integer has a float64 of its own; from here on a float stands for several.
 EXACT = 2**53
 
 #: What a number looks like as text. No thousands separators, no underscores, no hexadecimal.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+-]?[0-9]+")
+#: Python takes any character between date and time, so that 1701123112345, an epoch number, would be of 1701.
+ISO = re.compile(r"[0-9]{4}(-?[0-9]{2}-?[0-9]{2}|-?W[0-9]{2}(-?[0-9])?)([Tt ]|$)")
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 #: Control characters that text does not hold; tab and line breaks are not among them.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -99,13 +101,15 @@ def integer(value: Any, decimal: str = ".") -> int | None:
     found = number(value, decimal)
     if found is None:
         return None
-    if not found.is_integer() or abs(found) > EXACT:
+    if not found.is_integer() or abs(found) >= EXACT:
         raise Refused("DAT_TYPE")
+    if isinstance(value, str) and Decimal(value.strip().replace(decimal, ".")) != int(found):
+        raise Refused("DAT_TYPE")  # a fraction that only the rounding to a float removed
     return int(found)
 
 
-def boolean(value: Any) -> bool:
-    """A `boolean`: true/false, t/f, yes/no, y/n, 1/0 in any case.
+def boolean(value: Any, decimal: str = ".") -> bool | None:
+    """A `boolean`: true/false, t/f, yes/no, y/n in any case, and numbers that are 1 or 0, also as text (1.0); None for NaN.
 
     Raises: Refused: DAT_TYPE.
     """
@@ -115,8 +119,14 @@ def boolean(value: Any) -> bool:
             return True
         if word in FALSE:
             return False
-    elif isinstance(value, Real | Decimal) and value in (0, 1):
-        return bool(value)
+        word = word.replace(decimal, ".")
+        if NUMBER.fullmatch(word) and float(word) in (0, 1):
+            return float(word) == 1
+    elif isinstance(value, Real | Decimal):
+        if value != value:
+            return None
+        if value in (0, 1):
+            return bool(value)
     raise Refused("DAT_TYPE")
 
 
@@ -157,6 +167,8 @@ def moment(value: Any, zone: ZoneInfo | None = None, layout: str | None = None) 
     """
     if isinstance(value, str):
         value = value.strip()
+        if layout is None and not ISO.match(value):
+            raise Refused("DAT_DATETIME")
         with _unreadable():
             value = datetime.strptime(value, layout) if layout else datetime.fromisoformat(value)  # noqa: DTZ007
     elif isinstance(value, datetime):

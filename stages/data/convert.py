@@ -87,7 +87,7 @@ def _scalar(kind: str, decimal: str, zone: ZoneInfo | None, layout: str | None) 
         return partial(cells.number if kind == "number" else cells.integer, decimal=decimal)
     if kind == "datetime":
         return partial(cells.moment, zone=zone, layout=layout)
-    return cells.boolean if kind == "boolean" else cells.text
+    return partial(cells.boolean, decimal=decimal) if kind == "boolean" else cells.text
 
 
 def one_type(values: Sequence[Any], *, numbers: bool = False) -> pa.Array | None:
@@ -346,9 +346,12 @@ def _mixed_numbers(array: pa.Array, plain: pa.Array, scalar: Callable[[Any], Any
     return Converted(pa.array(values, from_pandas=True), bad)
 
 
+#: No contract type takes it.
+_UNHELD = object()
+
+
 def _listed(array: pa.Array) -> list[Any]:
-    """Python values; those of types that Python cannot hold (nanoseconds, out-of-calendar times) as None-safe
-    text."""
+    """Python values; `_UNHELD` for what Python cannot hold (times out of the calendar)."""
     try:
         return array.to_pylist()  # type: ignore[no-any-return]
     except (ValueError, OverflowError):
@@ -359,7 +362,7 @@ def _one(item: Any) -> Any:
     try:
         return item.as_py()
     except (ValueError, OverflowError):
-        return b"\xff"  # no contract type takes it
+        return _UNHELD
 
 
 def _store(values: list[Any], kind: str, zone: ZoneInfo | None, scalar: Callable[[Any], Any]) -> Converted:

@@ -7,6 +7,7 @@ import codecs
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,22 @@ from stages.errors import DataError
 ROWS = 32_768
 
 _Line = TypeVar("_Line", bytes, str)
+#: From here on orjson makes a float of an integer, which has lost its last digits.
+_WIDE = re.compile(rb"[0-9]{19}")
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+#: Where the zero bytes of the first two characters are, which are ASCII in JSON (RFC 4627, section 3).
+_ZEROS = {
+    (True, True, True, False): "utf-32-be",
+    (False, True, True, True): "utf-32-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, False, True): "utf-16-le",
+}
 
 
 @dataclass
@@ -97,18 +114,23 @@ def _rows(path: Path, name: str, options: ReadOptions) -> Iterator[tuple[int, di
 
 
 def _lines(stream: IO[bytes], name: str, options: ReadOptions) -> Iterator[bytes]:
-    codec = codecs.lookup(options.encoding).name
-    if codec in ("utf-8", "utf-8-sig"):
-        for i, line in enumerate(_pieces(stream.readline, name)):
-            yield line.removeprefix(codecs.BOM_UTF8) if not i else line
-        return
+    """Lines as UTF-8. JSON is UTF-8, or UTF-16 or UTF-32 by its first bytes (RFC 8259); `data.read.encoding`, which may
+    be that of a CSV source, counts for lines that are none of these."""
+    codec = _unicode(getattr(stream, "peek", lambda size: b"")(4)[:4])
     try:
-        text = io.TextIOWrapper(stream, encoding=codec, newline=None)
-        for piece in _pieces(text.readline, name):
-            yield piece.encode("utf-8", "surrogatepass")
+        if codec not in ("utf-8", "utf-8-sig"):
+            text = io.TextIOWrapper(stream, encoding=codec, newline="\n")
+            yield from (line.encode("utf-8", "surrogatepass") for line in _pieces(text.readline, name))
+            return
+        other = codecs.lookup(options.encoding).name
+        for i, line in enumerate(_pieces(stream.readline, name)):
+            line = line.removeprefix(codecs.BOM_UTF8) if not i else line
+            yield line if other in ("utf-8", "utf-8-sig") or _is_utf8(line) else line.decode(other).encode()
     except UnicodeError as error:
         raise DataError(
-            "DAT_ENCODING", f"{name}: is not {options.encoding} text", "set data.read.encoding to what wrote it"
+            "DAT_ENCODING",
+            f"{name}: is neither UTF-8 nor {options.encoding if codec == 'utf-8' else codec} text",
+            "write the file as UTF-8, or set data.read.encoding to what wrote it",
         ) from error
 
 
@@ -123,16 +145,34 @@ def _pieces(readline: Callable[[int], _Line], name: str) -> Iterator[_Line]:
         yield line
 
 
+def _unicode(start: bytes) -> str:
+    for mark, codec in _BOMS:
+        if start.startswith(mark):
+            return codec
+    return _ZEROS.get(tuple(byte == 0 for byte in start), "utf-8")  # type: ignore[call-overload, no-any-return]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _parsed(line: bytes) -> dict[str, Any] | tuple[str, str]:
     try:
-        found = orjson.loads(line)
+        found = None if _WIDE.search(line) else orjson.loads(line)
     except orjson.JSONDecodeError:
-        # NaN, Infinity and integers of any size are what Python's own writer makes, and orjson refuses.
-        try:
-            found = json.loads(line)
-            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
-        except UnicodeError:
-            return "DAT_TEXT", line.decode(errors="backslashreplace").strip()
-        except (ValueError, RecursionError):
-            found = None
+        found = None
+    if isinstance(found, dict):
+        return found
+    # NaN, Infinity and integers of any size are what Python's own writer makes, and orjson refuses.
+    try:
+        found = json.loads(line)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
+    except UnicodeError:
+        return "DAT_TEXT", line.decode(errors="backslashreplace").strip()
+    except (ValueError, RecursionError):
+        found = None
     return found if isinstance(found, dict) else ("DAT_JSON", line.decode(errors="backslashreplace").strip())

@@ -7,15 +7,16 @@ it is a column here, the last one, as an index that does not count is in the fil
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.data.chunks import Chunk
+from stages.data.chunks import Chunk, Refusals
 from stages.errors import DataError
 from stages.records import jsonfile
 
@@ -23,9 +24,11 @@ ROWS = 65_536
 
 
 @contextmanager
-def _file(path: Path, name: str) -> Iterator[Any]:
+def _file(path: Path, name: str, int96: str = "us") -> Iterator[Any]:
+    """`int96`: unit of INT96 timestamps. Arrow's default, nanoseconds, holds the years 1677 to 2262 and wraps around
+    silently."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, coerce_int96_timestamp_unit=int96) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         raise DataError(
@@ -73,16 +76,45 @@ def chunks(path: Path, name: str, columns: Sequence[str], rows: int = ROWS) -> I
     Raises: DataError: DAT_FORMAT.
     """
     number = 1
-    with _file(path, name) as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(_file(path, name))
         index, counted = _counted_index(file) or (None, range(0))
         stored = [n for n in columns if n != index]
+        old = [n for n in stored if n in _int96(file)]
+        seconds = (
+            stack.enter_context(_file(path, name, "s")).iter_batches(batch_size=rows, columns=old, use_threads=False)
+            if old
+            else None
+        )
         for batch in file.iter_batches(batch_size=rows, columns=stored, use_threads=False):
             found = dict(zip(batch.schema.names, batch.columns, strict=True))
             _check_text(found, name)
+            refused = _wrapped(found, next(seconds)) if seconds is not None else []
             if index is not None:
                 found[index] = pa.array(counted[number - 1 : number - 1 + len(batch)], pa.int64())
-            yield Chunk({n: found[n] for n in columns}, np.arange(number, number + len(batch), dtype=np.int64))
+            numbers = np.arange(number, number + len(batch), dtype=np.int64)
+            yield Chunk({n: found[n] for n in columns}, numbers, cells=refused)
             number += len(batch)
+
+
+def _int96(file: Any) -> set[str]:
+    """Columns of the timestamps that Spark and Impala write."""
+    leaves = [file.metadata.schema.column(i) for i in range(file.metadata.num_columns)]
+    return {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
+
+
+def _wrapped(columns: dict[str, Any], seconds: pa.RecordBatch) -> list[Refusals]:
+    """Take out of `columns` what microseconds cannot hold (from the year 294,247 on); seconds can, and say so."""
+    refused = []
+    for name, exact in zip(seconds.schema.names, seconds.columns, strict=True):
+        wide = exact.cast(pa.int64()).fill_null(0).to_numpy()
+        at = np.flatnonzero(columns[name].cast(pa.int64()).fill_null(0).to_numpy() // 1_000_000 != wide)
+        if len(at):
+            mask = np.zeros(len(wide), dtype=np.bool_)
+            mask[at] = True
+            columns[name] = pc.if_else(pa.array(mask), pa.scalar(None, columns[name].type), columns[name])
+            refused.append(Refusals(name, "DAT_DATETIME", at, [f"{wide[i]} s since 1970" for i in at]))
+    return refused
 
 
 def _check_text(columns: dict[str, pa.Array], name: str) -> None:

@@ -287,8 +287,8 @@ def _whole(value: Any, wrong: Bad, infinite: Bad) -> int | Bad:
     if type(value) is float:
         if not isfinite(value):
             return infinite
-        # Beyond 2^53 a float stands for several integers.
-        return int(value) if value.is_integer() and abs(value) <= cells.EXACT else wrong
+        # From 2^53 on a float stands for several integers.
+        return int(value) if value.is_integer() and abs(value) < cells.EXACT else wrong
     return value if type(value) is int and value in cells.INT64 else wrong
 
 
