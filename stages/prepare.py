@@ -106,4 +106,5 @@ def _summary(profile: dict[str, Any]) -> dict[str, Any]:
         "dropped_columns": profile["dropped_columns"]["count"],
         "split": profile["split"],
         "leakage": leakage,
+        "order": profile["source"]["order"],
     }

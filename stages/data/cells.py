@@ -109,7 +109,7 @@ def integer(value: Any, decimal: str = ".") -> int | None:
 
 
 def boolean(value: Any, decimal: str = ".") -> bool | None:
-    """A `boolean`: true/false, t/f, yes/no, y/n in any case, and numbers that are 1 or 0, also as text (1.0); None for NaN.
+    """A `boolean`: true/false, t/f, yes/no, y/n in any case, numbers that are 1 or 0, also as text; None for NaN.
 
     Raises: Refused: DAT_TYPE.
     """
@@ -150,7 +150,7 @@ def text(value: Any) -> str | None:
         return value.isoformat()
     if not isinstance(value, Real | Decimal):
         raise Refused("DAT_TYPE")
-    if isinstance(value, float) and isnan(value):
+    if isinstance(value, float | Decimal) and isnan(value):
         return None
     if isinstance(value, float | Decimal) and not isfinite(value):
         raise Refused("DAT_INFINITE")
@@ -218,8 +218,8 @@ def localise(value: datetime, zone: ZoneInfo) -> datetime:
 def canonical(value: Any) -> str:
     """Canonical text of a typed value, which hashes and comparisons are made of.
 
-    Integral numbers up to 2^53 without a point, other floats as Python's shortest repr, integers exactly, booleans as
-    true and false, text as it is.
+    Integral numbers up to 2^53 without a point, other floats as Python's shortest repr, integers and decimals exactly,
+    booleans as true and false, text as it is.
     """
     if isinstance(value, str):
         return value
@@ -230,6 +230,9 @@ def canonical(value: Any) -> str:
     if isinstance(value, datetime):
         return moment_text(value)
     found = float(value)
+    if isinstance(value, Decimal) and (abs(found) >= EXACT or Decimal(repr(found)) != value):
+        exact = f"{value:f}"
+        return exact.rstrip("0").removesuffix(".") if "." in exact else exact
     return str(int(found)) if found.is_integer() and abs(found) < EXACT else repr(found)
 
 

@@ -104,6 +104,15 @@ def one_type(values: Sequence[Any], *, numbers: bool = False) -> pa.Array | None
         return None
 
 
+def is_wide(values: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether these are integers of which float64 rounds some."""
+    if not pa.types.is_integer(values.type) or values.type.bit_width < 64:
+        return False
+    ends = pc.min_max(values)
+    low, high = ends["min"].as_py(), ends["max"].as_py()
+    return low is not None and max(-low, high) >= cells.EXACT
+
+
 def of_series(series: Any) -> Any:
     """A column of a pandas frame: an arrow array, or a list where pandas holds Python objects; None for missing
     values."""

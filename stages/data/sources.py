@@ -30,13 +30,14 @@ _PYTHON = "python:"
 @dataclass(frozen=True)
 class Located:
     """A source on this machine. `files`: name without secrets → path; `digests`: name → sha256 and size; `kind`:
-    path, url, sql, python."""
+    path, url, sql, python. `order`: what the order of the rows comes from."""
 
     kind: str
     shown: str
     files: dict[str, Path]
     format: Format
     digests: dict[str, dict[str, Any]]
+    order: str = "as written"
 
     def reader(self, data: Data, size: int | None = None) -> Reader:
         """The rows of the source."""
@@ -46,7 +47,13 @@ class Located:
 
     def description(self) -> dict[str, Any]:
         """For `profile.json`."""
-        return {"kind": self.kind, "source": self.shown, "format": self.format, "files": self.digests}
+        return {
+            "kind": self.kind,
+            "source": self.shown,
+            "format": self.format,
+            "files": self.digests,
+            "order": self.order,
+        }
 
 
 def locate(project: Project, cache: Path) -> Located:
@@ -78,7 +85,8 @@ def _found(project: Project, data: Data, cache: Path) -> Located:
         from stages.data import sqlsource
 
         path = sqlsource.snapshot(source, project.root, cache, reuse)
-        return Located("sql", sqlsource.shown(source), {sqlsource.shown(source): path}, "parquet", {})
+        order = "by the query" if sqlsource.is_ordered(source) else sqlsource.UNORDERED
+        return Located("sql", sqlsource.shown(source), {sqlsource.shown(source): path}, "parquet", {}, order)
     if source.startswith(_PYTHON):
         from stages.data import pythonsource
 
