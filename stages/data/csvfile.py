@@ -32,11 +32,6 @@ SIZE = 2 << 20
 _READ = 1 << 18
 #: So many rows of another length than the header, without a good one between them, are no table any more.
 _MOST_RAGGED = 500_000
-_MARKS = (
-    (b"\x1f\x8b", "a gzip file", "give it a name that ends in .csv.gz"),
-    (b"PK\x03\x04", "a zip file or an Excel workbook", "name a zip .csv.zip; save a workbook as CSV"),
-    (b"PAR1", "a Parquet file", "set data.format: parquet"),
-)
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -46,53 +41,52 @@ def header(path: Path, name: str, options: ReadOptions) -> list[str]:
     Raises:
         DataError: DAT_EMPTY, DAT_ENCODING, DAT_HEADER (a name stands twice), DAT_FORMAT.
     """
+    try:
+        row = _first_row(path, name, options, "strict")
+    except UnicodeError as error:
+        row = _first_row(path, name, options, "replace")
+        if any("\ufffd" in cell for cell in row):  # else it is a cell below the header, which is refused by itself
+            raise _encoding(name, options, error) from error
+    return _checked(row, name, options)
+
+
+def _first_row(path: Path, name: str, options: ReadOptions, errors: str) -> list[str]:
     with opened(path, name) as stream:
-        start = stream.read(4)
+        start = stream.peek(4)
         if not start:
             raise DataError("DAT_EMPTY", f"{name}: the file is empty", "give a file with a header line and rows")
-        _refuse_other_formats(start, name)
         encoding = _codec(options.encoding)
         if start[:2] in _BOMS and not encoding.startswith("utf-16"):
             raise DataError(
                 "DAT_ENCODING", f"{name}: is UTF-16, not {options.encoding}", "set data.read.encoding: utf-16"
             )
-        text = io.TextIOWrapper(_joined(start, stream, name), encoding=encoding, newline="")
+        bounded = io.BufferedReader(_Bounded(stream, name), 1 << 16)
+        text = io.TextIOWrapper(bounded, encoding=encoding, errors=errors, newline="")
         csv.field_size_limit(2**31 - 1)
         try:
             for row in csv.reader(text, delimiter=options.sep):
                 if row:
-                    return _checked(row, name, options)
-        except UnicodeError as error:
-            raise _encoding(name, options, error) from error
+                    return row
         except csv.Error as error:
             raise DataError("DAT_FORMAT", f"{name}: the header cannot be read: {error}", "correct the file") from error
     raise DataError("DAT_EMPTY", f"{name}: holds blank lines only", "give a file with a header line and rows")
 
 
-def _refuse_other_formats(start: bytes, name: str) -> None:
-    for mark, what, todo in _MARKS:
-        if start.startswith(mark):
-            raise DataError("DAT_FORMAT", f"{name}: is {what}, not CSV text", todo)
+class _Bounded(io.RawIOBase):
+    """The bytes of a file up to `LONGEST_LINE`; reading on raises DataError: DAT_FORMAT: the header has no end."""
 
+    def __init__(self, stream: io.BufferedReader, name: str) -> None:
+        self._stream, self._name, self._left = stream, name, LONGEST_LINE
 
-def _joined(start: bytes, rest: Any, name: str) -> Any:
-    class _Rewound(io.RawIOBase):
-        _left = LONGEST_LINE
+    def readable(self) -> bool:
+        return True
 
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Any) -> int:
-            nonlocal start
-            if self._left < 0:
-                raise too_long(name, "the header", "check data.read.sep and the file")
-            piece = start[: len(buffer)] if start else rest.read(len(buffer))
-            start = start[len(buffer) :]
-            buffer[: len(piece)] = piece
-            self._left -= len(piece)
-            return len(piece)
-
-    return io.BufferedReader(_Rewound(), 1 << 16)
+    def readinto(self, buffer: Any) -> int:
+        if self._left < 0:
+            raise too_long(self._name, "the header", "check data.read.sep and the file")
+        size = self._stream.readinto1(buffer)
+        self._left -= size
+        return size
 
 
 def _codec(encoding: str) -> str:

@@ -6,17 +6,20 @@ import base64
 import hashlib
 import http.client
 import logging
+import re
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from stages import __version__
 from stages.bucket import Bucket, Failure
+from stages.data import formats
 from stages.errors import DataError, InfraError, MlciError
 from stages.records.atomic import disk_errors
 
@@ -27,6 +30,8 @@ TIMEOUT = 30.0
 #: Seconds before each further attempt.
 PAUSES = (0.5, 2.0)
 _PIECE = 1 << 20
+#: Bytes of a name in the cache, which file systems limit to 255.
+_LONGEST_NAME = 200
 
 
 def without_secrets(url: str) -> str:
@@ -48,7 +53,7 @@ def fetch(url: str, cache: Path, reuse: bool) -> Path:
     except ValueError as error:
         raise DataError("DAT_SOURCE", f"data.source: is no valid address: {error}", "correct it") from error
     home = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = home / (unquote(Path(parts.path).name) or "data")
+    path = home / _file_name(parts.path)
     if reuse and path.is_file():
         return path
     if parts.scheme.lower() in ("http", "https"):
@@ -65,9 +70,37 @@ def fetch(url: str, cache: Path, reuse: bool) -> Path:
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
     _attempts(lambda: _into(temporary, copy))
+    _refuse_page(temporary, url)
     with disk_errors(home):
         temporary.replace(path)
     return path
+
+
+def _file_name(path: str) -> str:
+    """What the last part of a URL's path is called in the cache: one name, whatever stands in the URL.
+
+    The end is kept of a long one, because its suffix says the format.
+    """
+    last = re.split(r"[/\\]", unquote(path).rstrip("/\\"))[-1]
+    name = "".join(character for character in last if character.isprintable())
+    name = name.encode()[-_LONGEST_NAME:].decode(errors="ignore")
+    return name if name.strip(".") else "data"
+
+
+def _refuse_page(path: Path, url: str) -> None:
+    """Refuse what a server answers to whoever is not logged in, before it takes the place of an earlier copy.
+
+    Raises: DataError: DAT_SOURCE.
+    """
+    with path.open("rb") as file:
+        start = file.read(formats.LOOK)
+    if formats.is_page(start):
+        path.unlink()
+        raise DataError(
+            "DAT_SOURCE",
+            f"{without_secrets(url)}: the server answered with an HTML page, not data",
+            "open the address in a browser: it may ask for a login; use the file's download address, with credentials",
+        )
 
 
 def _into(temporary: Path, copy: Callable[[Any], None]) -> None:
@@ -103,7 +136,10 @@ def _network(url: str, why: object) -> InfraError:
 
 
 def _http(url: str, parts: SplitResult, target: Any) -> None:
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    # what stands in a URL already is left as it is; spaces and letters outside of ASCII are encoded
+    path, query = (quote(part, safe="%/:?=&~+!$,;'@()*[]|") for part in (parts.path, parts.query))
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query=query, fragment="")
+    address = plain.geturl()
     try:
         request = urllib.request.Request(address, headers={"User-Agent": f"mlci/{__version__}"})  # noqa: S310
         if parts.username is not None:
@@ -120,6 +156,8 @@ def _http(url: str, parts: SplitResult, target: Any) -> None:
         raise DataError("DAT_SOURCE", f"{without_secrets(url)}: is no valid address", "correct data.source") from error
     except urllib.error.URLError as error:
         raise _network(url, error.reason) from error
+    except zlib.error as error:
+        raise _network(url, f"the packed content is damaged: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         why = (
             "the server was silent for too long"
@@ -132,12 +170,63 @@ def _http(url: str, parts: SplitResult, target: Any) -> None:
 
 
 def _copy(url: str, answer: Any, target: Any) -> int:
-    received = 0
+    """Write the content of an answer to `target`. Returns how many bytes were received, before unpacking."""
+    received, unpacker = 0, None
     while piece := answer.read(_PIECE):
+        if not received:
+            unpacker = _unpacker(url, answer.headers.get("Content-Encoding") or "", piece)
         received += len(piece)
         with disk_errors(Path(target.name)):
-            target.write(piece)
+            for content in [piece] if unpacker is None else unpacker.feed(piece):
+                target.write(content)
+    if unpacker is not None and not unpacker.whole:
+        raise _network(url, f"the connection ended after {received:,} bytes, within the packed content")
     return received
+
+
+class _Unpacker:
+    """Takes one `Content-Encoding` off (gzip, also of several members, or deflate), in pieces of bounded size."""
+
+    def __init__(self) -> None:
+        self._new()
+
+    def _new(self) -> None:
+        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    @property
+    def whole(self) -> bool:
+        """Whether what was fed so far ends where the packed content ends."""
+        return self._stream.eof
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Unpacked content of the next piece."""
+        while piece:
+            if self._stream.eof:
+                if not piece.strip(b"\0"):
+                    return  # padding after the last member
+                self._new()
+            yield self._stream.decompress(piece, _PIECE)
+            piece = self._stream.unconsumed_tail or self._stream.unused_data
+
+
+def _unpacker(url: str, encoding: str, start: bytes) -> _Unpacker | None:
+    """What unpacks an answer; None where there is nothing to unpack, whatever the header says.
+
+    Raises: DataError: DAT_SOURCE: packed with what was not asked for.
+    """
+    said = [part.strip().lower() for part in encoding.split(",")]
+    said = [part for part in said if part not in ("", "identity", "aws-chunked")]
+    if not said:
+        return None
+    if said in (["gzip"], ["x-gzip"]):
+        return _Unpacker() if start.startswith(b"\x1f\x8b") else None
+    if said == ["deflate"]:  # zlib's header: RFC 1950
+        return _Unpacker() if start[0] & 15 == 8 and int.from_bytes(start[:2], "big") % 31 == 0 else None
+    raise DataError(
+        "DAT_SOURCE",
+        f"{without_secrets(url)}: the server packed the file with Content-Encoding {encoding!r}",
+        "have the server send the file as it is, or with gzip",
+    )
 
 
 def _status(url: str, error: urllib.error.HTTPError) -> MlciError:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.data.chunks import Chunk, Refusals
+from stages.data.formats import LOOK, check_content
 from stages.errors import DataError
 from stages.records import jsonfile
 
@@ -31,11 +32,26 @@ def _file(path: Path, name: str, int96: str = "us") -> Iterator[Any]:
         with pq.ParquetFile(path, coerce_int96_timestamp_unit=int96) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
+        _check_start(path, name)
         raise DataError(
             "DAT_FORMAT",
             f"{name}: not readable as Parquet: {str(error).splitlines()[0]}",
             "make or fetch the file again",
         ) from error
+
+
+def _check_start(path: Path, name: str) -> None:
+    """Say what a file is that is no Parquet, where its first bytes tell.
+
+    Raises: DataError: DAT_FORMAT.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(LOOK)
+    except OSError:
+        return
+    if not start.startswith(b"PAR1"):
+        check_content(start, name)
 
 
 def schema(path: Path, name: str) -> pa.Schema:

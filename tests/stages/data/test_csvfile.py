@@ -89,6 +89,26 @@ def test_packed_files(file, tmp_path, pack):
     assert read(path) == read(file(content))
 
 
+@pytest.mark.parametrize("name", ["data.csv", "data.csv.gz", "data.csv.zip"])
+@pytest.mark.parametrize("pack", ["plain", "gz", "zip"])
+def test_first_bytes_say_how_a_file_is_packed(file, name, pack):
+    content = NASTY.encode()
+    if pack == "zip":
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("data.csv", content)
+        content = packed.getvalue()
+    elif pack == "gz":
+        content = gzip.compress(content)
+    assert read(file(content, name)) == read(file(NASTY.encode(), "plain.csv"))
+
+
+def test_a_long_header_above_an_undecodable_cell(file):
+    rows, _, cells = read(file(b"number,name\n1,x\n2,\xe9\n"))
+    assert list(rows[1]) == ["number", "name"]
+    assert cells == [(2, "name", "DAT_TEXT")]
+
+
 def test_undecodable_cells_are_refused_one_by_one_from_where_they_stand(file):
     content = b"a,b\nx,1\n\xff\xfe,2\ny,3\n\xe9,4,5\n" + "é,6\n".encode()
     for size in (8, 1 << 22):
@@ -120,6 +140,14 @@ def test_header_only_is_no_row(file):
     assert read(file(b"a,b\n1\n2,3,4\n"))[1] == {1: "1", 2: "2,3,4"}
 
 
+def workbook():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("[Content_Types].xml", "xl/workbook.xml"):
+            archive.writestr(name, "<x/>")
+    return packed.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "code", "said"),
     [
@@ -129,9 +157,13 @@ def test_header_only_is_no_row(file):
         ("a,b\n1,2\n".encode("utf-16"), "DAT_ENCODING", "UTF-16"),
         ("a,b\n1,2\n".encode("utf-16-le"), "DAT_ENCODING", "NUL"),
         (b"\xe9,b\n1,2\n", "DAT_ENCODING", "utf-8"),
-        (gzip.compress(b"a,b\n1,2\n"), "DAT_FORMAT", "gzip"),
-        (b"PK\x03\x04 and so on", "DAT_FORMAT", "Excel"),
+        (gzip.compress(gzip.compress(b"a,b\n1,2\n")), "DAT_FORMAT", "is a gzip file"),
+        (b"PK\x03\x04 and so on", "DAT_FORMAT", "damaged archive"),
+        (workbook(), "DAT_FORMAT", "Excel"),
         (b"PAR1 and so on", "DAT_FORMAT", "Parquet"),
+        (b"\xfd7zXZ\0 and so on", "DAT_FORMAT", "xz"),
+        (b"\xd0\xcf\x11\xe0 and so on", "DAT_FORMAT", "Excel"),
+        (b"\n<!DOCTYPE html><title>Log in</title>", "DAT_FORMAT", "HTML page"),
         (b'a,b\n1,"x\n2,y\n3,z\n', "DAT_FORMAT", "row 1 is never closed"),
         (b'a,b\n1,2\n3,"x,y\n3,z\n', "DAT_FORMAT", "row 2 is never closed"),
     ],
@@ -149,7 +181,7 @@ def test_damaged_archives(file, name):
     if name.endswith("gz"):
         packed.write(gzip.compress(b"a,b\n" + b"1,2\n" * 10000)[:-20])
     else:
-        packed.write(b"no zip at all")
+        packed.write(b"PK\x03\x04, and no directory")
     with pytest.raises(DataError) as error:
         read(file(packed.getvalue(), name))
     assert error.value.code == "DAT_FORMAT"

@@ -1,15 +1,19 @@
 """Where data comes from: paths, globs, URLs, SQL and Python, on real files, servers and data bases."""
 
+import gzip
 import http.server
+import io
 import logging
 import sqlite3
 import threading
+import zlib
 from contextlib import contextmanager
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from stages.config.schema import ReadOptions
 from stages.data import fetch, sources, sqlsource
 from stages.errors import ConfigError, DataError, InfraError
 
@@ -186,6 +190,115 @@ def test_servers_that_do_not_give_the_file(repository, refused, at_once, answers
 def test_a_server_that_recovers(repository, at_once):
     with serving((500, b"", {}), (200, CSV.encode(), {})) as (_, address):
         assert located(repository, source=f"http://{address}/data.csv").files
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v0/b/bucket/o/folder%2Fd.csv?alt=media", "d.csv"),
+        ("/..%2F..%2F..%2Fescaped.csv", "escaped.csv"),
+        ("/a%5C..%5Cd.csv", "d.csv"),
+        ("/d%00%0a%1b.csv", "d.csv"),
+        ("/" + "é" * 300 + ".csv", None),
+        ("/with a space.csv?q=a b", "with a space.csv"),
+    ],
+)
+def test_a_name_from_a_url_stays_in_the_cache(repository, at_once, path, name):
+    with serving((200, CSV.encode(), {})) as (_, address):
+        (file,) = located(repository, source=f"http://{address}{path}").files.values()
+    assert file.read_text() == CSV
+    assert file.parent.parent == repository.root / ".mlci" / "cache"
+    assert name is None or file.name == name
+    assert {p.name for p in repository.root.rglob("*.csv")} == {file.name}
+
+
+@pytest.mark.parametrize("path", ["/%2e%2e", "/..%2F", "/%2F", "/%00", "/"])
+def test_a_url_without_a_name(repository, at_once, path):
+    with serving((200, CSV.encode(), {})) as (_, address):
+        (file,) = located(repository, source=f"http://{address}{path}", format="csv").files.values()
+    assert file.name == "data"
+
+
+def parquet():
+    sink = io.BytesIO()
+    pd.DataFrame({"x": [float(i) for i in range(10)], "y": [float(i) for i in range(10)]}).to_parquet(sink)
+    return sink.getvalue()
+
+
+JSON = "".join(f'{{"x": {i}, "y": {i}}}\n' for i in range(10)).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "encoding"),
+    [
+        ("d.csv", gzip.compress(CSV.encode()), "gzip"),
+        ("d.csv", gzip.compress(CSV.encode()[:9]) + gzip.compress(CSV.encode()[9:]), "x-gzip"),
+        ("d.csv", zlib.compress(CSV.encode()), "deflate"),
+        ("d.csv", CSV.encode(), "gzip"),  # said of what a proxy has unpacked
+        ("d.csv", CSV.encode(), "identity"),
+        ("d.csv.gz", CSV.encode(), None),
+        ("d.csv.gz", gzip.compress(CSV.encode()), "gzip"),
+        ("d.csv.gz", gzip.compress(gzip.compress(CSV.encode())), "gzip"),
+        ("d.csv.zip", CSV.encode(), None),
+        ("d.jsonl", gzip.compress(JSON), "gzip"),
+        ("d.jsonl", gzip.compress(JSON), None),
+        ("d.jsonl.gz", JSON, None),
+        ("d.parquet", gzip.compress(parquet()), "gzip"),
+    ],
+)
+def test_packed_on_the_way_or_unpacked(repository, at_once, name, body, encoding):
+    headers = {} if encoding is None else {"Content-Encoding": encoding}
+    with serving((200, body, headers)) as (_, address):
+        assert repository.prepare(COLUMNS, source=f"http://{address}/{name}").profile["rows"]["accepted"] == 10
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "kind", "code", "said"),
+    [
+        (gzip.compress(CSV.encode() * 99)[:-20], {"Content-Encoding": "gzip"}, InfraError, "DAT_NETWORK", "within"),
+        (b"\x1f\x8b no gzip", {"Content-Encoding": "gzip"}, InfraError, "DAT_NETWORK", "damaged"),
+        (b"?", {"Content-Encoding": "br"}, DataError, "DAT_SOURCE", "Content-Encoding 'br'"),
+        (b"\xef\xbb\xbf \n<HTML><body>Log in", {}, DataError, "DAT_SOURCE", "HTML page"),
+    ],
+)
+def test_content_that_is_not_the_file(repository, refused, at_once, body, headers, kind, code, said):
+    with serving((200, CSV.encode(), {})) as (server, address):
+        located(repository, source=f"http://{address}/d.csv")
+        server.answers = ((200, body, headers),)
+        error = refused(kind, source=f"http://{address}/d.csv")
+    assert (error.code, said in error.what) == (code, True), error.what
+    kept = [p for p in (repository.root / ".mlci" / "cache").rglob("*") if p.is_file()]
+    assert [p.read_text() for p in kept] == [CSV]
+
+
+# ---- what is no data ---------------------------------------------------------------------------------------------
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.csv.zip", "d.parquet", "d.jsonl", "d.ndjson.gz"])
+def test_a_git_lfs_pointer_is_named(repository, name):
+    from stages.data.scoring import read_for_scoring
+
+    path = repository.write(name, POINTER)
+    signature = {"features": [{"name": "x", "type": "number"}]}
+    for read in (
+        lambda: repository.prepare(COLUMNS, source=name),
+        lambda: repository.prepare(COLUMNS, source=f"*{name[1:]}"),
+        lambda: list(read_for_scoring(path, signature, ReadOptions())),
+    ):
+        with pytest.raises(DataError) as error:
+            read()
+        assert error.value.code == "DAT_FORMAT"
+        assert f"{name}: is a Git LFS pointer" in error.value.what
+        assert "git lfs pull" in error.value.todo
+
+
+def test_a_git_lfs_pointer_among_files(repository):
+    repository.write("a.csv", CSV)
+    repository.write("b.csv", POINTER)
+    with pytest.raises(DataError, match=r"b\.csv: is a Git LFS pointer"):
+        repository.prepare(COLUMNS, source="*.csv")
 
 
 def test_no_server(repository, refused, at_once):
