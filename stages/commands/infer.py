@@ -1,21 +1,31 @@
-"""What the columns of a data file hold, judged over all its rows, for `mlci init`."""
+"""What the columns of a data file hold, judged over all its rows, for `mlci init`.
+
+The file is read as `mlci prepare` will read it, and the contract that comes out is tried on all rows.
+"""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import zipfile
-from dataclasses import dataclass, field
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from stages.commands import columntypes
+from stages.config.schema import Column, ReadOptions
+from stages.data.chunks import Chunk
+from stages.data.contract import Contract
+from stages.data.files import opened
+from stages.data.formats import Format, format_of
+from stages.data.reading import Reader
 from stages.errors import DataError
 
-NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
-_TRUTH = [{"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"}]
+Advance = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -34,151 +44,217 @@ class Seen:
     why: str = ""
     timezone: str | None = None
     missing: int = 0
+    format: str | None = None
+
+    def column(self, target: bool) -> Column:
+        """Its contract; a target is never nullable."""
+        return Column.model_validate(
+            {
+                "type": self.type,
+                "nullable": self.nullable and not target,
+                "timezone": self.timezone,
+                "format": self.format,
+                "feature": self.feature or target,
+            }
+        )
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file: number of rows, reading options that differ from the defaults, columns in order."""
+    """A file: number of rows, reading options that differ from the defaults, columns in order.
+
+    `notes`: what a person should know of the columns. `refused`: share of the rows that the contract refuses.
+    """
 
     rows: int
-    read: dict[str, str]
+    read: dict[str, Any]
     columns: dict[str, Seen] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    refused: float = 0.0
 
 
-def look(path: Path) -> Table:
-    """Judge every column of a csv, parquet or jsonl file (csv and jsonl may be gzipped, csv zipped).
+@dataclass(frozen=True)
+class _Content:
+    """All rows of a file: how it was read, the columns as the reader gives them, rows that were no rows, and whether
+    cells could not be decoded."""
+
+    options: ReadOptions
+    kind: Format
+    columns: dict[str, Any]
+    rows: int
+    lost: int
+    undecodable: bool
+
+
+def look(path: Path, target: str, advance: Advance = lambda amount, note: None) -> Table:
+    """Judge every column of a data file, and try the contract on all its rows. `target`: a column, if it is there.
 
     Raises:
-        DataError: DAT_FORMAT: not readable as its suffix says; DAT_EMPTY: no rows or no columns.
+        DataError: what reading raises: DAT_FORMAT, DAT_HEADER, DAT_ENCODING, DAT_EMPTY.
     """
-    try:
-        frame, read = _frame(path)
-    except (ValueError, OSError, zipfile.BadZipFile, csv.Error) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            "DAT_FORMAT", f"{path.name}: cannot be read: {line}", "give a csv, parquet or jsonl file"
-        ) from error
-    if frame.empty:
-        raise DataError("DAT_EMPTY", f"{path.name}: holds no rows", "give a file with data")
-    decimal = read.get("decimal", ".")
-    return Table(len(frame), read, {str(name): _judge(frame[name], decimal) for name in frame.columns})
+    kind = format_of(path.name)
+    content = _read(path, kind, _dialect(path) if kind == "csv" else {}, advance)
+    found = _types(content, advance)
+    if kind == "csv":
+        content, found = _with_decimal_comma(content, found, advance)
+        content, found = _with_markers(path, content, found, advance)
+    notes = [f"{name}: {one.note}" for name, one in found.items() if one is not None and one.note]
+    notes += [f"{name}: left out, no type of a column takes its values" for name, one in found.items() if one is None]
+    columns = {
+        name: _judge(one, content.columns[name], name == target) for name, one in found.items() if one is not None
+    }
+    refused = _refused(content, columns, target)
+    return Table(content.rows + content.lost, _differing(content.options), columns, notes, refused)
 
 
-def _frame(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    suffixes = [s.lower() for s in path.suffixes]
-    if ".parquet" in suffixes:
-        frame = pd.read_parquet(path, coerce_int96_timestamp_unit="us")  # nanoseconds wrap around
-        return frame.reset_index([n for n in frame.index.names if n is not None and n not in frame.columns]), {}
-    if {".jsonl", ".ndjson"} & set(suffixes):
-        lines = _content(path).splitlines()
-        return pd.DataFrame([orjson.loads(line) for line in lines if line.strip()]), {}
-    read = _dialect(path)
-    sep, encoding = read.get("sep", ","), read.get("encoding", "utf-8-sig")
-    top = _content(path, 1 << 20).decode(encoding, "replace")
-    header = next(csv.reader(top.splitlines(), delimiter=sep), [])
-    twice = next((name for name in header if name and header.count(name) > 1), None)
-    if twice is not None:
-        raise DataError("DAT_HEADER", f"{path.name}: the header has {twice!r} more than once", "give each its own name")
-    frame = pd.read_csv(
-        path, sep=sep, encoding=encoding, dtype=str, keep_default_na=False, na_values=NULLS, index_col=False
-    )
-    # a column without a name cannot be listed
-    frame = frame.iloc[:, [number for number, name in enumerate(header) if name.strip()]]
-    if "sep" in read and read["sep"] == ";" and _decimal_comma(frame):
-        read["decimal"] = ","
-    return frame, read
-
-
-def _content(path: Path, size: int = -1) -> bytes:
-    """The first `size` bytes of a file, or all, unpacked."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            return stream.read(size)
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as entry:
-            return entry.read(size)
-    with path.open("rb") as plain:
-        return plain.read(size)
+# ---- reading ------------------------------------------------------------------------------------------------------
 
 
 def _dialect(path: Path) -> dict[str, str]:
-    """Reading options of a text file that differ from the defaults."""
-    head = _content(path, 1 << 16)
+    """The separator of a text file, and its encoding where its first bytes say it."""
+    with opened(path, path.name) as stream:
+        head = stream.read(1 << 16)
     read = {}
-    for encoding in ("utf-8-sig", "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "latin-1"):
-        try:
-            text = (
-                head[: head.rfind(b"\n") + 1 or None].decode(encoding)
-                if encoding != "utf-16"
-                else head.decode(encoding, "ignore")
-            )
-        except UnicodeDecodeError:
-            continue
-        if encoding != "utf-8-sig":
-            read["encoding"] = encoding
-        break
-    header = text.splitlines()[0] if text.splitlines() else ""
-    best = max(",;\t|", key=header.count)
-    if header.count(best) and best != ",":
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        read["encoding"] = "utf-16"
+    text = head.decode(read.get("encoding", "utf-8-sig"), "replace")
+    first = text.splitlines()[0] if text.splitlines() else ""
+    if first.strip('"').lower().startswith("sep=") and len(first.strip('"')) == 5:
+        read["sep"] = first.strip('"')[-1]
+        return read if read["sep"] != "," else {k: v for k, v in read.items() if k != "sep"}
+    widths = {sep: len(next(csv.reader(io.StringIO(text), delimiter=sep), [])) for sep in ",;\t|"}
+    best = max(widths, key=lambda sep: widths[sep])
+    if widths[best] > 1 and best != ",":
         read["sep"] = best
     return read
 
 
-def _decimal_comma(frame: pd.DataFrame) -> bool:
-    sample = frame.head(1000)
-    return any(sample[name].dropna().str.fullmatch(r"[-+]?\d+,\d+").any() for name in sample.columns)
+def _read(path: Path, kind: Format, read: dict[str, Any], advance: Advance) -> _Content:
+    """All rows; text that is not UTF-8 is read as Windows or Latin text."""
+    encodings = [read["encoding"]] if "encoding" in read else ["utf-8", "cp1252", "latin-1"]
+    for encoding in encodings:
+        options = ReadOptions.model_validate({**read, "encoding": encoding})
+        try:
+            content = _all_rows(path, kind, options, advance)
+        except DataError as error:
+            if error.code != "DAT_ENCODING" or encoding == encodings[-1]:
+                raise
+            continue
+        if not content.undecodable or kind != "csv":
+            break
+    if not content.rows:
+        raise DataError("DAT_EMPTY", f"{path.name}: holds no rows", "give a file with data")
+    return content
 
 
-def _judge(values: pd.Series, decimal: str) -> Seen:
-    present = values.dropna()
-    nullable = len(present) < len(values)
-    distinct = int(present.nunique())
-    if distinct == 0:
-        return Seen("text", True, 0, None, None, False, "empty")
-    kind, typed, timezone = _type(present, decimal)
-    example, last = typed.iloc[0], max(typed.unique())
-    example = example.item() if hasattr(example, "item") else example
+def _all_rows(path: Path, kind: Format, options: ReadOptions, advance: Advance) -> _Content:
+    reader = Reader({path.name: path}, kind, options)
+    names = reader.header
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    rows = lost = 0
+    undecodable = False
+    for chunk in reader.chunks(names):
+        rows += len(chunk)
+        lost += chunk.read - len(chunk)
+        undecodable = undecodable or bool(chunk.cells)
+        for name, held in parts.items():
+            held.append(chunk.columns[name])
+        advance(chunk.read, "rows read")
+    return _Content(options, kind, {name: _joined(held) for name, held in parts.items()}, rows, lost, undecodable)
+
+
+def _joined(parts: list[Any]) -> Any:
+    if parts and all(isinstance(part, pa.Array) for part in parts):
+        return pa.concat_arrays(parts)
+    return [value for part in parts for value in part]
+
+
+def _differing(options: ReadOptions) -> dict[str, Any]:
+    default = ReadOptions()
+    return {key: value for key, value in options.model_dump().items() if value != getattr(default, key)}
+
+
+# ---- judging ------------------------------------------------------------------------------------------------------
+
+Types = dict[str, columntypes.Found | None]
+
+
+def _types(content: _Content, advance: Advance) -> Types:
+    found = {}
+    for name, raw in content.columns.items():
+        advance(0, f"rows read; looking at column {name}")
+        found[name] = columntypes.find(raw, content.options.decimal, content.kind == "csv")
+    return found
+
+
+def _numeric(types: Types) -> int:
+    return sum(one is not None and one.type in ("number", "integer") for one in types.values())
+
+
+def _with_decimal_comma(content: _Content, found: Types, advance: Advance) -> tuple[_Content, Types]:
+    """The columns read with a decimal comma, if more of them are numbers then."""
+    if content.options.sep == ",":
+        return content, found
+    other = replace(content, options=content.options.model_copy(update={"decimal": ","}))
+    others = _types(other, advance)
+    return (other, others) if _numeric(others) > _numeric(found) else (content, found)
+
+
+def _with_markers(path: Path, content: _Content, found: Types, advance: Advance) -> tuple[_Content, Types]:
+    """The columns read again with the texts that stand for a missing value, which hold for all columns."""
+    words = {word: name for name, one in found.items() if one is not None for word in one.markers}
+    if not words:
+        return content, found
+    options = content.options.model_copy(update={"na_values": [*content.options.na_values, *words]})
+    again = _all_rows(path, content.kind, options, advance)
+    types = _types(again, advance)
+    for name, one in types.items():
+        mine = [word for word, of in words.items() if of == name]
+        if one is not None and mine:
+            texts = ", ".join(map(repr, mine))
+            types[name] = replace(one, note="; ".join(filter(None, [one.note, f"{texts} is read as missing"])))
+    return again, types
+
+
+def _judge(found: columntypes.Found, raw: Any, target: bool) -> Seen:
+    values = found.values
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    present = values.drop_null()
+    missing = len(values) - len(present)
+    if not len(present):
+        return Seen("text", True, 0, None, None, False, "empty", missing=missing)
+    kind, distinct = found.type, int(pc.count_distinct(present).as_py())
+    if target and kind == "number" and distinct <= 20 and pc.all(pc.equal(present, pc.floor(present))).as_py():
+        kind, present = "integer", present.cast(pa.int64())  # classes that were saved as floats
     feature, why = True, ""
-    if distinct == 1 and not nullable:
+    if distinct == 1 and not missing:
         feature, why = False, "the same everywhere"
     elif kind == "category" and distinct > max(50, len(values) // 10):
-        kind = "text"
-        feature, why = False, "nearly every row has its own"
-    elif kind == "integer" and distinct == len(values) and len(values) > 50 and _counts_up(typed):
+        kind, feature, why = "text", False, "almost every value is unique"
+    elif kind == "integer" and distinct == len(values) and len(values) > 50 and _counts_up(present):
         feature, why = False, "counts the rows"
+    example = present[0].as_py()
     if kind == "datetime":
-        example = str(example)
-    last = last.item() if hasattr(last, "item") else last
-    return Seen(kind, nullable, distinct, last, example, feature, why, timezone, len(values) - len(present))
+        first = raw[int(np.flatnonzero(np.asarray(values.is_valid()))[0])]
+        first = first.as_py() if isinstance(first, pa.Scalar) else first
+        example = first if isinstance(first, str) else str(example)
+    last = example if kind == "datetime" else max(pc.unique(present).to_pylist())
+    return Seen(kind, missing > 0, distinct, last, example, feature, why, found.timezone, missing, found.format)
 
 
-def _counts_up(values: pd.Series) -> bool:
-    steps = values.diff().dropna()
-    return bool((steps == 1).all())
+def _counts_up(values: pa.Array) -> bool:
+    return bool((np.diff(values.to_numpy(zero_copy_only=False)) == 1).all())
 
 
-def _type(present: pd.Series, decimal: str) -> tuple[str, pd.Series, str | None]:
-    if pd.api.types.is_bool_dtype(present):
-        return "boolean", present.astype(bool), None
-    if pd.api.types.is_datetime64_any_dtype(present):
-        return "datetime", present.astype(str), "UTC" if present.dt.tz is not None else None
-    if pd.api.types.is_integer_dtype(present):
-        return "integer", present, None
-    if pd.api.types.is_float_dtype(present):
-        return "number", present.astype(float), None
-    text = present.astype(str)
-    if any(set(text.str.lower().unique()) <= truth for truth in _TRUTH):
-        return "boolean", text.str.lower().isin(["true", "t", "yes", "y"]), None
-    numbers = pd.to_numeric(text.str.replace(decimal, ".", regex=False) if decimal != "." else text, errors="coerce")
-    if numbers.notna().all() and not text.str.fullmatch(r"0\d+").any():
-        whole = text.str.fullmatch(r"[-+]?\d+").all()
-        return (
-            ("integer", numbers.astype("int64"), None)
-            if whole and numbers.abs().max() < 2**62
-            else ("number", numbers.astype(float), None)
-        )
-    if text.str.match(r"\d{4}-\d{2}-\d{2}").all():
-        zoned = text.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$", regex=True)
-        if pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601").notna().all() and zoned.nunique() == 1:
-            return "datetime", text, "UTC" if zoned.iloc[0] else None
-    return "category", text, None
+# ---- trying -------------------------------------------------------------------------------------------------------
+
+
+def _refused(content: _Content, columns: dict[str, Seen], target: str) -> float:
+    """Share of the rows that the contract refuses."""
+    contract = Contract(
+        {name: seen.column(name == target) for name, seen in columns.items()},
+        content.options.decimal if content.kind == "csv" else ".",
+    )
+    checked = contract.check(Chunk(content.columns, np.arange(1, content.rows + 1)))
+    return (int((~checked.good).sum()) + content.lost) / (content.rows + content.lost)

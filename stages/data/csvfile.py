@@ -9,10 +9,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ SIZE = 2 << 20
 _READ = 1 << 18
 #: So many rows of another length than the header, without a good one between them, are no table any more.
 _MOST_RAGGED = 500_000
+#: The line above the header by which Excel is told the separator; it wins over data.read.sep.
+_SEP_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -41,16 +45,30 @@ def header(path: Path, name: str, options: ReadOptions) -> list[str]:
     Raises:
         DataError: DAT_EMPTY, DAT_ENCODING, DAT_HEADER (a name stands twice), DAT_FORMAT.
     """
+    return _head(path, name, options).names
+
+
+@dataclass(frozen=True)
+class _Head:
+    """How a file begins: column names, the separator, and how many lines stand above the header."""
+
+    names: list[str]
+    sep: str
+    skipped: int = 0
+
+
+def _head(path: Path, name: str, options: ReadOptions) -> _Head:
     try:
-        row = _first_row(path, name, options, "strict")
+        found = _first_row(path, name, options, "strict")
     except UnicodeError as error:
-        row = _first_row(path, name, options, "replace")
-        if any("\ufffd" in cell for cell in row):  # else it is a cell below the header, which is refused by itself
+        found = _first_row(path, name, options, "replace")
+        if any("\ufffd" in cell for cell in found.names):  # else it is a cell below, which is refused by itself
             raise _encoding(name, options, error) from error
-    return _checked(row, name, options)
+    _check_names(found.names, name, options)
+    return found
 
 
-def _first_row(path: Path, name: str, options: ReadOptions, errors: str) -> list[str]:
+def _first_row(path: Path, name: str, options: ReadOptions, errors: str) -> _Head:
     with opened(path, name) as stream:
         start = stream.peek(4)
         if not start:
@@ -62,11 +80,14 @@ def _first_row(path: Path, name: str, options: ReadOptions, errors: str) -> list
             )
         bounded = io.BufferedReader(_Bounded(stream, name), 1 << 16)
         text = io.TextIOWrapper(bounded, encoding=encoding, errors=errors, newline="")
+        first = text.readline()
+        excel = _SEP_LINE.fullmatch(first)
+        sep = excel[1] if excel else options.sep
         csv.field_size_limit(2**31 - 1)
         try:
-            for row in csv.reader(text, delimiter=options.sep):
+            for row in csv.reader(text if excel else chain([first], text), delimiter=sep):
                 if row:
-                    return row
+                    return _Head(row, sep, 1 if excel else 0)
         except csv.Error as error:
             raise DataError("DAT_FORMAT", f"{name}: the header cannot be read: {error}", "correct the file") from error
     raise DataError("DAT_EMPTY", f"{name}: holds blank lines only", "give a file with a header line and rows")
@@ -100,7 +121,7 @@ def _for_arrow(encoding: str) -> str:
     return "utf8" if _codec(encoding) == "utf-8-sig" else encoding
 
 
-def _checked(names: list[str], shown_name: str, options: ReadOptions) -> list[str]:
+def _check_names(names: list[str], shown_name: str, options: ReadOptions) -> None:
     seen: set[str] = set()
     twice = [n for n in names if n and (n in seen or seen.add(n))]  # type: ignore[func-returns-value]
     if twice:
@@ -115,7 +136,6 @@ def _checked(names: list[str], shown_name: str, options: ReadOptions) -> list[st
             f"{shown_name}: the header holds NUL characters, so it is not {options.encoding} text",
             "set data.read.encoding (utf-16?), or make the file again",
         )
-    return names
 
 
 def _encoding(name: str, options: ReadOptions, error: Exception) -> DataError:
@@ -141,6 +161,7 @@ class _Reading:
     """
 
     block: int
+    head: _Head
     lenient: bool = False
     row: int = 1
     ragged: list[tuple[int, str]] = field(default_factory=list)
@@ -158,9 +179,9 @@ def chunks(
     Raises:
         DataError: DAT_FORMAT, and what `header` raises.
     """
-    names = header(path, name, options)
-    wanted = [n for n in names if n] if columns is None else [n for n in columns if n in set(names)]
-    state = _Reading(min(size, _READ))
+    head = _head(path, name, options)
+    wanted = [n for n in head.names if n] if columns is None else [n for n in columns if n in set(head.names)]
+    state = _Reading(min(size, _READ), head)
     while True:
         try:
             yield from _read(path, name, options, wanted, state, size)
@@ -183,7 +204,7 @@ def _adapt(state: _Reading, name: str, error: pa.ArrowException) -> bool:
     """
     message = str(error)
     empty = "mpty CSV file or block" in message
-    if (empty or "straddl" in message) and state.block < LONGEST_LINE:
+    if (empty or "straddl" in message or "skip initial" in message) and state.block < LONGEST_LINE:
         state.block = min(state.block * 16, LONGEST_LINE)
         return True
     if empty:
@@ -204,7 +225,7 @@ def _read(
     state.ragged, state.quotes = [], 0
 
     def ragged(found: Any) -> str:
-        state.ragged.append((found.number - 1, shown(found.text) or ""))
+        state.ragged.append((found.number - 1 - state.head.skipped, shown(found.text) or ""))
         return "skip" if len(state.ragged) < _MOST_RAGGED else "error"
 
     with opened(path, name) as stream, _open(stream, options, wanted, state, ragged) as reader:
@@ -246,10 +267,11 @@ def _open(stream: Any, options: ReadOptions, wanted: list[str], state: _Reading,
             read_options=pacsv.ReadOptions(
                 block_size=state.block,
                 use_threads=False,
+                skip_rows=state.head.skipped,
                 encoding="utf8" if state.lenient else _for_arrow(options.encoding),
             ),
             parse_options=pacsv.ParseOptions(
-                delimiter=options.sep, newlines_in_values=True, invalid_row_handler=ragged
+                delimiter=state.head.sep, newlines_in_values=True, invalid_row_handler=ragged
             ),
             convert_options=pacsv.ConvertOptions(
                 check_utf8=False,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import stages
 from stages.errors import InfraError
 
 
@@ -46,7 +47,7 @@ class Run:
 
 
 def run(kind: str, folder: Path, root: Path, out: Path, environment: dict[str, str]) -> Run:
-    """Run pytest over `folder` with the repository's root as working directory and on `sys.path`.
+    """Run pytest over `folder` with the repository's root as working directory and on `sys.path`, mlci behind it.
 
     What it prints goes to standard error. It runs in a session of its own, so that nothing it starts is left when
     mlci is stopped.
@@ -57,7 +58,7 @@ def run(kind: str, folder: Path, root: Path, out: Path, environment: dict[str, s
     report = out / f"{kind}.xml"
     command = [sys.executable, "-m", "pytest", str(folder), f"--junitxml={report}", "--rootdir", str(root)]
     command += ["-p", "no:cacheprovider", "-q", *(() if _own_settings(root) else ("-c", os.devnull))]
-    values = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    values = {**os.environ, "PYTHONPATH": _import_path(), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     try:
         process = subprocess.Popen(
             command, cwd=root, env=values, stdout=sys.stderr, stdin=subprocess.DEVNULL, start_new_session=True
@@ -75,6 +76,12 @@ def run(kind: str, folder: Path, root: Path, out: Path, environment: dict[str, s
         failures = [f"pytest itself ended with status {status}"]
         counts["errors"] += 1
     return Run(kind, status, counts, failures, report)
+
+
+def _import_path() -> str:
+    """What the tests' process finds besides the repository: `stages` too, which no package installs under mlci.pyz."""
+    ours = str(Path(stages.__file__).parent.parent)
+    return os.pathsep.join(part for part in (os.environ.get("PYTHONPATH", ""), ours) if part)
 
 
 def _own_settings(root: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
 import shutil
 import socket
@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from stages.commands.ci_files import FILES, files
+from tests.stages import bare
 from tools import build_pyz
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,24 +57,44 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Path]:
-    """A model repository in `repo`, mlci's own in `origin`, and a store."""
+def ports() -> dict[str, int]:
+    """Environment → port."""
+    return {"production": free_port(), "local": free_port()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """mlci's own repository in `origin`, an interpreter without mlci in `agent`, and a store; models go to `build`."""
     folder = tmp_path_factory.mktemp("ci")
-    origin, repo = folder / "origin", folder / "build" / "repo"
+    origin = folder / "origin"
     origin.mkdir()
     build_pyz.main(["--output", str(origin / "resources" / "mlci" / "mlci.pyz")])
     git(origin, "init", "--quiet")
     git(origin, "add", "-A")
     git(origin, "commit", "--quiet", "-m", "mlci")
     git(origin, "tag", "v1.0.0")
+    bare.interpreter(folder / "agent")
+    yield folder
+    for repo in (folder / "build").iterdir():
+        if (repo / ".mlci").is_dir():
+            subprocess.run(["python3", PYZ, "stop"], cwd=repo, env=environment(folder), check=False)
+
+
+PYZ = "../../origin/resources/mlci/mlci.pyz"
+
+
+def made(place: Path, name: str, ports: dict[str, int]) -> Path:
+    """A model repository as `mlci init` writes it from data, but for the port."""
+    repo = place / "build" / f"repo-{name}"
+    if repo.exists():
+        return repo
     repo.mkdir(parents=True)
     chance = random.Random(1)
     rows = []
@@ -81,35 +102,30 @@ def place(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Path]
         x, y = chance.gauss(0, 1), chance.gauss(0, 1)
         rows.append(f"{x:.6f},{y:.6f},{'yes' if x + y + chance.gauss(0, 0.5) > 0 else 'no'}")
     (repo / "rows.csv").write_text("x,y,label\n" + "\n".join(rows) + "\n")
-    (repo / "ml.yaml").write_text(
-        "name: small\ntask: classification\n"
-        "data: {source: rows.csv, target: label, split: {by: random},\n"
-        "  columns: {x: {type: number}, y: {type: number}, label: {type: category}}}\n"
-        "model: {estimator: sklearn.linear_model.LogisticRegression}\n"
-        "validate: {metrics: {accuracy: {min: 0.7}}}\n"
-        f"deploy: {{production: {{target: process, port: {port}, keep: true}}}}\n"
-    )
-    yield folder
-    shutil.copytree(repo, folder / "stopping", dirs_exist_ok=True)
-    run("python3 -P -m stages stop", folder / "stopping", environment(folder) | {"PYTHONPATH": str(ROOT)})
+    run(f"python3 {PYZ} init rows.csv --target label --ci {name}", repo, environment(place))
+    written = (repo / "ml.yaml").read_text()
+    assert "{target: process, port: 8082}" in written
+    port = ports["local" if name == "jenkins" else "production"]
+    written = written.replace("port: 8082", f"port: {port}, keep: true").replace(f"name: repo-{name}", "name: small")
+    (repo / "ml.yaml").write_text(written)
+    return repo
 
 
 def environment(place: Path, **more: str) -> dict[str, str]:
     scratch = place / "runner"
     scratch.mkdir(exist_ok=True)
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "CI": "true",
-        "MLCI_BOOTSTRAP": "off",
-        "MLCI_VERSION": "v1.0.0",
-        "MLCI_REPOSITORY": str(place / "origin"),
-        "MLCI_STORE": str(place / "store"),
-        "RUNNER_TEMP": str(scratch),
-        "GITHUB_STEP_SUMMARY": str(place / "summary"),
-        "TRAVIS_PULL_REQUEST": "false",
+    return bare.environment(
+        place / "agent" / "bin" / "python3",
+        CI="true",
+        MLCI_CACHE=str(place / "cache"),
+        MLCI_VERSION="v1.0.0",
+        MLCI_REPOSITORY=str(place / "origin"),
+        MLCI_STORE=str(place / "store"),
+        RUNNER_TEMP=str(scratch),
+        GITHUB_STEP_SUMMARY=str(place / "summary"),
+        TRAVIS_PULL_REQUEST="false",
         **more,
-    }
+    )
 
 
 def run(line: str, folder: Path, variables: dict[str, str]) -> None:
@@ -146,26 +162,37 @@ def lines(name: str) -> tuple[list[str], list[str]]:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_its_lines_deploy_a_model(name: str, place: Path, port: int) -> None:
+def test_its_lines_deploy_a_model(name: str, place: Path, ports: dict[str, int]) -> None:
     built, deployed = lines(name)
     assert len(built) >= 2
     shutil.rmtree(place / "build" / "mlci", ignore_errors=True)
     shutil.rmtree(place / "runner", ignore_errors=True)
-    repo = place / "build" / "repo"
+    repo = made(place, name, ports)
     for line in built:
         run(line, repo, environment(place))
+    assert "passed" in json.loads((repo / ".mlci" / "test" / "result.json").read_text())["summary"]["text"]
     other = place / f"deploy-{name}" / "repo"
-    other.mkdir(parents=True)
-    for file in ("ml.yaml", "rows.csv"):
-        shutil.copy(repo / file, other)
-    shutil.move(repo / "mlci.pack", other)
+    shutil.copytree(repo, other, ignore=shutil.ignore_patterns(".mlci"))
     shutil.rmtree(place / "runner", ignore_errors=True)
     for line in deployed:
         run(line, other, environment(place, MLCI_DEPLOY="production"))
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=120) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['production']}/model", timeout=120) as reply:
         assert reply.status == 200
     if name == "github":
         assert "small: approved" in (place / "summary").read_text()
+
+
+@pytest.mark.timeout(400)
+def test_a_jenkins_build_of_what_init_writes(place: Path, ports: dict[str, int], tmp_path: Path) -> None:
+    repo = made(place, "jenkins", ports)
+    assert (repo / "Jenkinsfile").read_text() == text("jenkins")
+    for words in (["check"], ["prepare"], ["train"], ["test"], ["validate"], ["deploy", "--env=local"]):
+        call, answer = tmp_path / "call.json", tmp_path / "answer.json"
+        call.write_text(json.dumps({"arguments": words}))
+        run(f"python3 {PYZ}", repo, environment(place, MLCI_CALL=str(call), MLCI_ANSWER=str(answer)))
+        assert json.loads(answer.read_text())["exit_code"] == 0
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['local']}/model", timeout=10) as reply:
+        assert reply.status == 200
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -130,6 +130,16 @@ def test_separators_missing_values_and_single_columns(file):
     assert read(file(b"a,,\n1,2,3\n"))[0] == {1: {"a": "1"}}
 
 
+@pytest.mark.parametrize("line", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("size", [8, 1 << 22])
+def test_a_line_for_excel_names_the_separator(file, line, encoding, size):
+    content = (line + 'a;b\n1;x\n2\n3;y,z\n4;"sep=,"\n').encode(encoding)
+    rows, lost, _ = read(file(content), size=size, encoding=encoding)
+    assert rows == {1: {"a": "1", "b": "x"}, 3: {"a": "3", "b": "y,z"}, 4: {"a": "4", "b": "sep=,"}}
+    assert lost == {2: "2"}
+
+
 def test_only_wanted_columns_are_made(file):
     assert read(file(b"a,b,c\n1,2,3\n"), ["c", "a", "not there"])[0] == {1: {"c": "3", "a": "1"}}
 

@@ -278,6 +278,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 +
 
 @pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.csv.zip", "d.parquet", "d.jsonl", "d.ndjson.gz"])
 def test_a_git_lfs_pointer_is_named(repository, name):
+    from stages.commands.init import init
     from stages.data.scoring import read_for_scoring
 
     path = repository.write(name, POINTER)
@@ -286,6 +287,7 @@ def test_a_git_lfs_pointer_is_named(repository, name):
         lambda: repository.prepare(COLUMNS, source=name),
         lambda: repository.prepare(COLUMNS, source=f"*{name[1:]}"),
         lambda: list(read_for_scoring(path, signature, ReadOptions())),
+        lambda: init(path, "y", str(repository.root / "new" / "ml.yaml"), "jenkins", False),
     ):
         with pytest.raises(DataError) as error:
             read()
