@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import sys
 import tomllib
 import zipfile
@@ -33,6 +34,9 @@ def build(root: Path) -> bytes:
     for path in (root / "stages").rglob("*"):
         if path.is_file() and path.suffix not in _SKIPPED and "__pycache__" not in path.parts:
             files[path.relative_to(root).as_posix()] = path.read_bytes()
+    # What the unpacked files are compared with at each start.
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files["digests.json"] = json.dumps(digests, sort_keys=True, indent=0).encode()
     buffer = io.BytesIO(b"#!/usr/bin/env python3\n")
     buffer.seek(0, io.SEEK_END)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

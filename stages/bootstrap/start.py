@@ -1,10 +1,12 @@
 """mlci.pyz: find or make the Python environment that this repository needs, then go on in it.
 
-Imports the standard library alone. Three things are kept in the cache, each complete or absent:
+Imports the standard library alone. Two things are kept in the cache, each complete or absent:
 
-    code/<digest of the pyz>/     the pyz unpacked, so that Python can keep its compiled files
-    venv/<key>/                   an environment; the key holds the lock, the repository's requirements, the Python
-                                  version and the platform
+    code/<digest of the pyz>-<Python>/    the pyz unpacked and compiled
+    venv/<key>/                           an environment; the key holds the lock, the repository's requirements and the
+                                          content of local packages, the Python version and the platform
+
+Both are believed only where no other user can write, and when they are what their manifest says.
 
 `MLCI_BOOTSTRAP=off` uses the interpreter as it is: for agent images that hold everything. Without it, that is found
 out: an interpreter that has every locked package at its version, and the repository's, is used as it is.
@@ -15,21 +17,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages.errors import InfraError, MlciError
+from stages.errors import ConfigError, InfraError, MlciError
+from stages.venvs import kept, local
 from stages.venvs import make as venv_
 from stages.venvs import place as place_
-from stages.venvs.wanted import Wanted, effective, wanted
+from stages.venvs.wanted import Requirements, Wanted, read, wanted
 
 #: mlci.pyz is not the one that the library holds; the Jenkins step writes it again.
 DAMAGED = 75
-_LOCK, _NEEDS = "requirements.txt", "needs.txt"
+_LOCK, _NEEDS, _DIGESTS = "requirements.txt", "needs.txt", "digests.json"
+#: Part of each environment's key: releases that record them in different ways share none.
+_GENERATION = "manifest 1"
 _PLAIN = ("-h", "--help", "--version")
 
 
@@ -66,83 +69,85 @@ def prepare(pyz: Path, digest: str, words: Sequence[str]) -> tuple[Path, Path]:
     """
     with zipfile.ZipFile(pyz) as archive:
         lock = archive.read(_LOCK).decode()
-    code = f"code/{digest[:16]}"
+        sources = json.loads(archive.read(_DIGESTS))
+    code = f"code/{digest[:16]}-{sys.implementation.cache_tag}"
     want = Wanted(None)
     lines: list[str] = []
+    needed = [code]
     if os.environ.get("MLCI_BOOTSTRAP") != "off":
         want = wanted(words, os.environ)
-        lines = effective(want.requirements) if want.requirements else []
+        asked = read(want.requirements) if want.requirements else None
+        lines = asked.lines if asked else []
         locked = venv_.pins(lock)
         if want.versions == "locked" and venv_.adds_nothing(lines, locked):
             want, lines = Wanted(None), []
         if want.versions == "own" or not venv_.has_everything(locked, lines):
-            folder = f"venv/{key(lock, want, lines)}"
-            place = place_.choose(os.environ, [code, folder])
-            _unpack(pyz, place / code)
-            _make(place, folder, place / code, want)
-            return place / folder / "bin" / "python", place / code
-    place = place_.choose(os.environ, [code])
-    _unpack(pyz, place / code)
-    return Path(sys.executable), place / code
+            needed.append(f"venv/{key(lock, want, lines, _content(want, asked))}")
+    checked: set[Path] = set()
+
+    def complete(folder: Path) -> bool:
+        if kept.usable(folder, sources if folder.parent.name == "code" else None):
+            checked.add(folder)
+        return folder in checked
+
+    place = place_.choose(os.environ, needed, complete)
+    folders = [place / name for name in needed]
+    if folders[0] not in checked:
+        _unpack(pyz, folders[0], sources)
+    if len(folders) == 1:
+        return Path(sys.executable), folders[0]
+    if folders[1] not in checked:
+        _make(folders[1], folders[0], want)
+    return folders[1] / "bin" / "python", folders[0]
 
 
-def key(lock: str, want: Wanted, lines: list[str]) -> str:
-    """Name of the environment: everything that decides what is in it."""
-    local = [line for line in lines if line.startswith(("-e", "--editable", ".", "/", "file:")) or "@ file:" in line]
+def key(lock: str, want: Wanted, lines: list[str], content: Sequence[str] = ()) -> str:
+    """Name of the environment: everything that decides what is in it. `content`: digests of local packages."""
     parts = [
-        hashlib.sha256(lock.encode()).hexdigest(), want.versions, *lines,
+        hashlib.sha256(lock.encode()).hexdigest(), want.versions, *lines, *content,
         sys.implementation.cache_tag or "", sys.platform, os.uname().machine,
-        getattr(sys.implementation, "_multiarch", ""),
-        str(want.requirements) if local else "",
+        getattr(sys.implementation, "_multiarch", ""), _GENERATION,
     ]  # fmt: skip
     return f"{sys.version_info[0]}.{sys.version_info[1]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
 
-def _unpack(pyz: Path, folder: Path) -> None:
-    """Unpack the pyz. Two builds may do it at once: each into its own folder, the first to finish gives the name."""
-    if (folder / place_.COMPLETE).is_file():
-        return
+def _content(want: Wanted, asked: Requirements | None) -> list[str]:
+    if asked is None or want.requirements is None:
+        return []
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with place_.exclusive(folder.parent / f"{folder.name}.lock"):
-            if (folder / place_.COMPLETE).is_file():
-                return
-            shutil.rmtree(folder, ignore_errors=True)
-            new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-            try:
-                with zipfile.ZipFile(pyz) as archive:
-                    archive.extractall(new)
-                (new / place_.COMPLETE).touch()
-                new.rename(folder)
-            finally:
-                shutil.rmtree(new, ignore_errors=True)
+        folders = [want.folder, Path.cwd(), *(file.parent for file in asked.files)]
+        return local.digests(asked.lines, folders, os.environ)
+    except OSError as error:
+        what = f"{want.requirements.name}: {error.filename}: {error.strerror}"
+        raise ConfigError("CFG_REQUIREMENTS", what, "correct the requirements file") from None
+
+
+def _unpack(pyz: Path, folder: Path, sources: Mapping[str, str]) -> None:
+    """Unpack and compile the pyz. `sources`: the digests of what is in it."""
+
+    def make(new: Path) -> None:
+        import compileall
+
+        with zipfile.ZipFile(pyz) as archive:
+            archive.extractall(new, members=sources)
+        # All at once: what Python compiled later would not be in the manifest.
+        compileall.compile_dir(new, quiet=2)
+
+    try:
+        kept.provide(folder, "mlci's own code", make, sources)
     except OSError as error:
         raise _disk(error, folder) from None
 
 
-def _make(place: Path, folder: str, code: Path, want: Wanted) -> None:
-    venv = place / folder
-    if _whole(venv):
-        return
+def _make(venv: Path, code: Path, want: Wanted) -> None:
+    def make(folder: Path) -> None:
+        print(f"mlci: making a Python environment in {folder} (once; one minute to ten)", file=sys.stderr, flush=True)
+        venv_.make(folder, code / _LOCK, code / _NEEDS, want)
+
     try:
-        with place_.exclusive(place / f"{folder}.lock"):
-            if _whole(venv):
-                return
-            shutil.rmtree(venv, ignore_errors=True)
-            print(f"mlci: making a Python environment in {venv} (once; about a minute)", file=sys.stderr)
-            try:
-                venv_.make(venv, code / _LOCK, code / _NEEDS, want)
-                (venv / place_.COMPLETE).touch()
-            except BaseException:
-                shutil.rmtree(venv, ignore_errors=True)
-                raise
+        kept.provide(venv, "the same Python environment", make)
     except OSError as error:
         raise _disk(error, venv) from None
-
-
-def _whole(venv: Path) -> bool:
-    """Whether the environment was finished and its base interpreter is still installed."""
-    return (venv / place_.COMPLETE).is_file() and os.access(venv / "bin" / "python", os.X_OK)
 
 
 def _disk(error: OSError, place: Path) -> InfraError:

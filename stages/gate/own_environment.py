@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from stages.errors import ArtefactError
 from stages.records.jsonfile import read_json
-from stages.venvs import make, place
+from stages.venvs import kept, make, place
 from stages.venvs.wanted import Wanted
 
 
@@ -36,20 +35,14 @@ def python_of(folder: Path) -> Path:
         raise ArtefactError("MOD_VERSION", what, "train it again, or validate with that Python")
     pins = _pins(recorded.get("libraries") or {})
     name = f"model-{hashlib.sha256(f'{here} {pins}'.encode()).hexdigest()[:16]}"
-    cache = place.choose(os.environ, [name])
-    venv = cache / name
-    with place.exclusive(cache / f"{name}.lock"):
-        if not (venv / place.COMPLETE).is_file():
-            shutil.rmtree(venv, ignore_errors=True)
-            asked = cache / f"{name}.txt"
-            asked.write_text(pins, encoding="utf-8")
-            try:
-                make.make(venv, asked, asked, Wanted(None, "own"))
-            except BaseException:
-                shutil.rmtree(venv, ignore_errors=True)
-                raise
-            (venv / place.COMPLETE).touch()
-    return venv / "bin" / "python"
+    venv = place.choose(os.environ, [name], kept.usable) / name
+
+    def fill(folder: Path) -> None:
+        asked = folder.with_name(f"{name}.txt")
+        asked.write_text(pins, encoding="utf-8")
+        make.make(folder, asked, asked, Wanted(None, "own"))
+
+    return kept.provide(venv, "the environment of a stored model", fill) / "bin" / "python"
 
 
 def _pins(libraries: Mapping[str, Any]) -> str:

@@ -8,10 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from stages.errors import ConfigError, InfraError
-from stages.venvs.wanted import Wanted, effective
+from stages.venvs import local
+from stages.venvs.place import between_lines, choose
+from stages.venvs.wanted import Wanted, effective, read
 
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)\s*(;)?", re.MULTILINE)
 _NAME = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?$")
@@ -84,10 +90,13 @@ def make(folder: Path, lock: Path, needs: Path, wanted: Wanted) -> None:
         InfraError: DEP_VENV, DEP_NETWORK, DEP_DISK, DEP_INSTALL; ConfigError: CFG_REQUIREMENTS: the versions do not go
             together.
     """
-    uv = _uv()
+    asked = read(wanted.requirements) if wanted.requirements else None
+    uv = _uv() if asked is None or asked.plain else None  # uv reads UTF-8 alone
     _venv(folder, uv)
     python = folder / "bin" / "python"
-    repository = ["-r", str(wanted.requirements)] if wanted.requirements else []
+    repository = ["-r", str(wanted.requirements.absolute())] if wanted.requirements else []
+    if uv and asked is not None and local.named(asked.lines, os.environ):
+        repository.append("--refresh")  # it would take a folder for unchanged whose modules changed
     if wanted.versions == "own":
         _install(python, uv, ["-r", str(needs), *repository], wanted)
         return
@@ -148,13 +157,13 @@ def _venv(folder: Path, uv: str | None) -> None:
 
 def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted) -> None:
     if uv:
-        command = [uv, "pip", "install", "--compile-bytecode", "--python", str(python), *arguments]
+        command = [uv, "pip", "install", "--compile-bytecode", "--link-mode", "copy"]
+        command += ["--python", str(python), *arguments]
     else:
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
         # Debian 12's pip otherwise builds what comes as source in its old way, and warns of it.
         command += ["--use-pep517", "--prefer-binary", *arguments]
-    # A repository's own settings for uv are for its requirements; with the hashes of the lock uv refuses constraints.
-    done = _run(command, python.parent if wanted.requirements is None else None)
+    done = _run(command, _folder_for(python, wanted))
     if done.returncode == 0:
         return
     _raise_outside(done.stdout, python)
@@ -176,23 +185,59 @@ def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted)
     )
 
 
+def _folder_for(python: Path, wanted: Wanted) -> Path:
+    """Where the installer works: relative paths lead on from there, and uv reads the settings of the repository there.
+
+    Those are for its own requirements: with the hashes of the lock uv refuses constraints.
+    """
+    if wanted.requirements is None:
+        return python.parent
+    return local.where(effective(wanted.requirements), [wanted.folder.absolute(), Path.cwd()], os.environ)
+
+
 def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run in `folder`, or here, with one output, secrets in addresses removed."""
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("PIP_TARGET", "PIP_PREFIX", "PYTHONHOME", "PYTHONPATH")
-    }
-    environment |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
-    try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, encoding="utf-8", errors="replace", check=False, cwd=folder,
-        )  # fmt: skip
-    except OSError as error:
-        raise InfraError(
-            "DEP_VENV", f"{command[0]}: {error.strerror}", "see that it can be run on this agent"
-        ) from None
-    done.stdout = re.sub(r"://[^/@\s]+@", "://****@", done.stdout)
-    return done
+    """Run in `folder`, or here, with one output, secrets in addresses removed, and say how far it is."""
+    misleading = ("PIP_TARGET", "PIP_PREFIX", "PIP_NO_COMPILE", "PYTHONHOME", "PYTHONPATH", "PYTHONPYCACHEPREFIX")
+    environment = {k: v for k, v in os.environ.items() if k not in misleading}
+    environment |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1", **_apart(environment)}
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder
+            )
+        except OSError as error:
+            raise InfraError(
+                "DEP_VENV", f"{command[0]}: {error.strerror}", "see that it can be run on this agent"
+            ) from None
+        with process:
+            while True:
+                try:
+                    code = process.wait(between_lines())
+                    break
+                except subprocess.TimeoutExpired:
+                    last = _last_line(_told(output, 4096))
+                    print(f"mlci: {time.monotonic() - started:.0f} s: {last[:150]}", file=sys.stderr, flush=True)
+                except BaseException:
+                    process.kill()
+                    raise
+        return subprocess.CompletedProcess(command, code, _told(output))
+
+
+def _told(output: IO[bytes], most: int | None = None) -> str:
+    """What was written so far, or the end of it."""
+    size = os.fstat(output.fileno()).st_size
+    start = 0 if most is None else max(0, size - most)
+    text = os.pread(output.fileno(), size - start, start).decode("utf-8", "replace")
+    return re.sub(r"://[^/@\s]+@", "://****@", text)
+
+
+def _apart(environment: Mapping[str, str]) -> dict[str, str]:
+    """The installers' own caches for builds of a cache domain: what others left in theirs is not installed."""
+    if not environment.get("MLCI_CACHE_DOMAIN"):
+        return {}
+    place = choose(environment, [])
+    return {"PIP_CACHE_DIR": str(place / "pip"), "UV_CACHE_DIR": str(place / "uv")}
 
 
 def _raise_outside(output: str, place: Path) -> None:

@@ -5,21 +5,48 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
-from stages.errors import InfraError
+from stages.errors import InfraError, UsageError
+from stages.venvs import manifest, ownership
 
 #: Written last; a folder without it is half-made.
-COMPLETE = ".complete"
+COMPLETE = manifest.COMPLETE
+#: Seconds between two lines about something that takes long, on a terminal and in a log.
+ON_TERMINAL, IN_LOG = 4.0, 25.0
+#: Seconds until a build says that it waits.
+PATIENCE = 2.0
+_DOMAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
 
 def candidates(environment: Mapping[str, str]) -> list[Path]:
-    """Places in the order in which they are tried. MLCI_CACHE, once given, is the only one."""
+    """Places in the order in which they are tried. MLCI_CACHE, once given, is the only one.
+
+    Builds of one MLCI_CACHE_DOMAIN share a folder of their own in them, and nothing with other builds.
+
+    Raises:
+        UsageError: CFG_CACHE_DOMAIN: it is no name.
+    """
+    domain = environment.get("MLCI_CACHE_DOMAIN", "")
+    if domain and not _DOMAIN.match(domain):
+        raise UsageError(
+            "CFG_CACHE_DOMAIN",
+            f"MLCI_CACHE_DOMAIN is {domain!r}",
+            "use letters, digits, '.', '_' and '-', at most 64, such as: branches",
+        )
+    below = Path("domains", domain) if domain else Path()
+    return [place / below for place in _roots(environment)]
+
+
+def _roots(environment: Mapping[str, str]) -> list[Path]:
     if environment.get("MLCI_CACHE"):
         return [Path(environment["MLCI_CACHE"]).expanduser().absolute()]
     found = []
@@ -33,32 +60,47 @@ def candidates(environment: Mapping[str, str]) -> list[Path]:
     return [*found, Path(tempfile.gettempdir()) / f"mlci-{os.getuid()}"]
 
 
-def usable(place: Path) -> str | None:
-    """Make the folder and try it. None when it can be written and locked, else why it cannot."""
+def unsafe(place: Path) -> str | None:
+    """Why nothing in `place` can be believed: another user can change it, or it cannot be looked at."""
     try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if place.stat().st_uid not in (os.getuid(), 0):
-            return "it belongs to somebody else"
+        return ownership.problem(place)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def usable(place: Path) -> str | None:
+    """Make the folder and try it. None when it is private and can be written and locked, else why not."""
+    try:
+        why = ownership.problem(place)
+        if why is not None:
+            return why
+        ownership.make(place)
         with tempfile.TemporaryFile(dir=place) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(b"mlci" * 1024)
             file.flush()
+        return ownership.problem(place)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise full(place) from None
         return error.strerror or str(error)
-    return None
 
 
-def choose(environment: Mapping[str, str], needed: list[str]) -> Path:
-    """The first place where everything `needed` (relative folders) is complete, else the first that can be used.
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` was finished."""
+    return (folder / COMPLETE).is_file()
+
+
+def choose(environment: Mapping[str, str], needed: list[str], complete: Callable[[Path], bool] = is_complete) -> Path:
+    """The first private place where everything `needed` (relative folders) is `complete`, else the first that can be
+    used.
 
     Raises:
-        InfraError: DEP_CACHE: none can be used; DEP_DISK: the disk is full.
+        InfraError: DEP_CACHE: none can be used; DEP_DISK: the disk is full. UsageError: CFG_CACHE_DOMAIN.
     """
     places = candidates(environment)
     for place in places:
-        if all((place / folder / COMPLETE).is_file() for folder in needed):
+        if unsafe(place) is None and all(complete(place / folder) for folder in needed):
             return place
     reasons = []
     for place in places:
@@ -69,7 +111,7 @@ def choose(environment: Mapping[str, str], needed: list[str]) -> Path:
     raise InfraError(
         "DEP_CACHE",
         f"no place for mlci's Python environment ({'; '.join(reasons)})",
-        "set MLCI_CACHE to a folder that this user can write, on a file system with locks",
+        "set MLCI_CACHE to a folder that this user owns, that nobody else can write, on a file system with locks",
     )
 
 
@@ -83,18 +125,49 @@ def full(place: Path) -> InfraError:
 
 
 @contextlib.contextmanager
-def exclusive(file: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, saying when it has to wait. Raises: OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as held:
-        said = time.monotonic() + 2
+def exclusive(file: Path, what: str = "the same folder") -> Iterator[None]:
+    """Hold a lock that ends with the process, saying whom it waits for when it has to. Raises: OSError.
+
+    `what`: what is made meanwhile, for the others.
+    """
+    ownership.make(file.parent)
+    with file.open("a+") as held:
+        started = time.monotonic()
+        next_line = started + PATIENCE
         while True:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if said and time.monotonic() > said:
-                    print("mlci: waiting for another build that makes the same Python environment", file=sys.stderr)
-                    said = 0.0
+                now = time.monotonic()
+                if now > next_line:
+                    print(f"mlci: waiting for {_holder(held)} ({now - started:.0f} s)", file=sys.stderr, flush=True)
+                    next_line = now + between_lines()
                 time.sleep(0.1)
+        held.truncate(0)
+        held.write(json.dumps({"pid": os.getpid(), "who": _who(), "what": what}))
+        held.flush()
         yield
+        held.truncate(0)
+
+
+def between_lines() -> float:
+    """Seconds between two lines about something that takes long."""
+    return ON_TERMINAL if sys.stderr.isatty() else IN_LOG
+
+
+def _who() -> str:
+    """This build or command, as people know it."""
+    build = os.environ.get("BUILD_TAG") or os.environ.get("BUILD_URL")
+    with contextlib.suppress(OSError):
+        return f"build {build}" if build else f"started in {Path.cwd()}"
+    return "started in a folder that is gone"
+
+
+def _holder(held: IO[str]) -> str:
+    try:
+        held.seek(0)
+        told = json.loads(held.read(4096))
+        return f"process {int(told['pid'])} ({str(told['who'])[:200]!r}), which makes {str(told['what'])[:200]!r}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another build that makes the same Python environment"

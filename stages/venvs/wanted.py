@@ -6,13 +6,15 @@ file, mistakes included, is left to the real reader, which runs once there is an
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import ConfigError
+from stages.venvs import local
 
 _KEY = re.compile(r"^(?:environment|'environment'|\"environment\")\s*:(?:\s+(.*))?$")
 _PAIR = re.compile(r"^['\"]?(\w+)['\"]?\s*:(?:\s+(.*))?$")
@@ -22,10 +24,11 @@ _TODO = "write it as:  environment: {requirements: requirements.txt, versions: l
 
 @dataclass(frozen=True)
 class Wanted:
-    """`requirements`: the repository's file, None without one. `versions`: locked or own."""
+    """`requirements`: the repository's file, None without one. `versions`: locked or own. `folder`: of ml.yaml."""
 
     requirements: Path | None
     versions: str = "locked"
+    folder: Path = field(default=Path(), compare=False)
 
 
 def wanted(words: Sequence[str], environment: Mapping[str, str]) -> Wanted:
@@ -52,7 +55,7 @@ def wanted(words: Sequence[str], environment: Mapping[str, str]) -> Wanted:
         raise ConfigError(
             "CFG_REQUIREMENTS", f"{config.name}: there is no file {named}", "correct environment.requirements"
         )
-    return Wanted(file if file.is_file() else None, versions)
+    return Wanted(file if file.is_file() else None, versions, config.parent)
 
 
 def _arguments(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
@@ -144,29 +147,88 @@ def _replaced(text: str, environment: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", text)
 
 
+@dataclass(frozen=True)
+class Requirements:
+    """What a requirements file asks for, with the files that it includes.
+
+    `lines`: without comments. `files`: itself first. `plain`: all of them are UTF-8, as every installer reads it.
+    """
+
+    lines: list[str]
+    files: list[Path]
+    plain: bool
+
+
 def effective(file: Path) -> list[str]:
     """The lines of a requirements file that ask for something, those of files that it includes among them.
 
     Raises:
         ConfigError: CFG_REQUIREMENTS: a file cannot be read.
     """
-    found: list[str] = []
+    return read(file).lines
+
+
+def read(file: Path, environment: Mapping[str, str] = os.environ) -> Requirements:
+    """A requirements file and what it includes.
+
+    Raises:
+        ConfigError: CFG_REQUIREMENTS: a file cannot be read.
+    """
+    found = Requirements([], [], True)
     pending = [file]
     seen: set[str] = set()
+    plain = True
     while pending:
         path = pending.pop(0)
         if os.path.realpath(path) in seen:
             continue
         seen.add(os.path.realpath(path))
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeError) as error:
-            raise ConfigError("CFG_REQUIREMENTS", f"{path.name}: {error}", "correct the requirements file") from None
-        for line in re.sub(r"\\\n", " ", text).splitlines():
+            if not path.is_file():
+                raise OSError("there is no such file")
+            content = path.read_bytes()
+            text = decoded(content)
+        except (OSError, UnicodeError, LookupError) as error:
+            what = f"{path.name}: {error}" if isinstance(error, OSError) else f"{path.name}: cannot be decoded: {error}"
+            raise ConfigError("CFG_REQUIREMENTS", what, "correct the requirements file, or save it as UTF-8") from None
+        plain = plain and text.encode() in (content, content.removeprefix(codecs.BOM_UTF8))
+        found.files.append(path)
+        for line in re.sub(r"\\\r?\n", " ", text).splitlines():
             body = re.sub(r"(^|\s+)#.*$", "", line).strip()
             include = re.match(r"^(?:-r|--requirement|-c|--constraint)[ =]?\s*(.+)$", body)
-            if include and "://" not in include[1]:
-                pending.append(path.parent / include[1].strip())
+            place = local.path_of(local.expanded(include[1].strip().strip("'\""), environment)) if include else None
+            if place:
+                pending.append(path.parent / place)
             if body:
-                found.append(body)
-    return found
+                found.lines.append(body)
+    return Requirements(found.lines, found.files, plain)
+
+
+#: Byte order marks, the longer ones first: that of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decoded(content: bytes) -> str:
+    """The text of a requirements file, as pip reads it: by its byte order mark, by the encoding that one of its first
+    two lines declares, else as UTF-8.
+
+    Raises:
+        UnicodeError, LookupError.
+    """
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding)
+    for line in content.split(b"\n")[:2]:
+        declared = re.search(rb"coding[:=]\s*([-\w.]+)", line) if line.startswith(b"#") else None
+        if declared:
+            return content.decode(declared[1].decode("ascii"))
+    text = content.decode("utf-8")
+    if "\0" in text:
+        raise UnicodeError("it holds null characters, as UTF-16 without a byte order mark does")
+    return text
