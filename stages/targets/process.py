@@ -67,6 +67,7 @@ class ProcessTarget:
     def build(self, version: Version) -> None:
         """Start the candidate on a private port and wait until it is ready."""
         self._before = services.running(self.place.identity)
+        self._warn_of_unproven()
         joins = any(self._is_public(process) for process in self._before)
         words = ["--private", "--host", self.place.host, "--port", str(self.place.port)]
         words += ["--identity", self.place.identity, *(["--join"] if joins else [])]
@@ -185,6 +186,7 @@ class ProcessTarget:
     def stop(self) -> list[Serving]:
         """See `base.Target`."""
         found = services.running(self.place.identity)
+        self._warn_of_unproven()
         ended = [self._described(process) for process in found]
         for process in found:
             process.tell(signal.SIGTERM)
@@ -194,6 +196,13 @@ class ProcessTarget:
         return ended
 
     # ---- how -----------------------------------------------------------------------------------------------
+
+    def _warn_of_unproven(self) -> None:
+        for pid in services.unproven(self.place.identity):
+            log.warning(
+                "process %d looks like this service, but no file of this user proves it; it is left alone "
+                "(if it is yours, end it with: kill %d)", pid, pid,
+            )  # fmt: skip
 
     @property
     def _states(self) -> Path:

@@ -1,7 +1,7 @@
 """Service processes of this machine: starting, finding, telling, ending.
 
-A service is found by its identity on its command line, so that a deployment from another checkout, or after `.mlci`
-was removed, finds it too. Process id and start time together name a process: ids are used again.
+A service is known by the file that was written when it was started (`pidfiles`), never by what it says of itself.
+Process id and start time together name a process: ids are used again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from stages.errors import InfraError
 from stages.records import jsonfile
 from stages.records.atomic import disk_errors
 from stages.records.digest import sha256_json
+from stages.targets import pidfiles
 
 #: How often a process is looked at while something is awaited, in seconds.
 _GLANCE = 0.02
@@ -44,13 +45,14 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Process:
-    """A service process: its id and start time (clock ticks since boot), and what its command line says."""
+    """A service process: its id and start time (clock ticks since boot), and what it was started with."""
 
     pid: int
     started: int
     version: str
     state_file: Path
     host: str | None = None
+    pid_file: Path | None = None
 
     def alive(self) -> bool:
         """Whether it still runs; one that ended and was not collected yet does not."""
@@ -93,7 +95,9 @@ class Process:
         if not self.gone_within(seconds):
             self.tell(signal.SIGKILL)
             self.gone_within(10)
-        self.state_file.unlink(missing_ok=True)
+        for path in (self.state_file, self.pid_file):
+            if path is not None:
+                pidfiles.remove(path)
 
     def gone_within(self, seconds: float) -> bool:
         """Wait for its end."""
@@ -111,10 +115,32 @@ def identity(store: str, name: str, env: str) -> str:
 
 
 def running(wanted: str) -> list[Process]:
-    """All live services with this identity, the oldest first."""
+    """All live services of this user with this identity, the oldest first."""
+    found = {}
+    for one in pidfiles.of(wanted):
+        if _start_time(one.pid) == one.started:
+            found[one.pid] = Process(one.pid, one.started, one.version, one.state_file, one.host, one.path)
+        else:
+            pidfiles.remove(one.path)
+    for process in _said(wanted):
+        if process.pid not in found and (pidfiles.read_own(process.state_file) or {}).get("pid") == process.pid:
+            found[process.pid] = process  # started by a release that wrote no such file
+    return sorted(found.values(), key=lambda process: (process.started, process.pid))
+
+
+def unproven(wanted: str) -> list[int]:
+    """Ids of this user's processes that say they are this service, with no file to prove it: they are left alone."""
+    known = {process.pid for process in running(wanted)}
+    return sorted(process.pid for process in _said(wanted) if process.pid not in known)
+
+
+def _said(wanted: str) -> list[Process]:
+    """What processes of this user say on their command lines."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
+            if folder.stat().st_uid != os.geteuid():
+                continue
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
@@ -125,7 +151,7 @@ def running(wanted: str) -> list[Process]:
         if started is not None:
             version, state = _after(words, "--version") or "", _after(words, "--state") or os.devnull
             found.append(Process(pid, started, version, Path(state), _after(words, "--host")))
-    return sorted(found, key=lambda process: (process.started, process.pid))
+    return found
 
 
 def limits_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -255,7 +281,9 @@ def start(
     finally:
         os.close(theirs)
     _children[child.pid] = child
-    process = Process(child.pid, _start_time(child.pid) or -1, version, state)
+    started, identified, host = _start_time(child.pid) or -1, _after(words, "--identity"), _after(words, "--host")
+    pid_file = pidfiles.write(identified, child.pid, started, version, state, host) if identified else None
+    process = Process(child.pid, started, version, state, host, pid_file)
     return Started(process, ours, log, log_from)
 
 
@@ -270,4 +298,4 @@ def forget_dead(state_folder: Path, live: list[Process]) -> None:
     kept = {process.state_file for process in live}
     for path in state_folder.glob("*.json"):
         if path not in kept:
-            path.unlink(missing_ok=True)
+            pidfiles.remove(path)

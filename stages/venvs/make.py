@@ -161,6 +161,7 @@ def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted)
         command += ["--python", str(python), *arguments]
     else:
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
+        command += ["--progress-bar", "off"]
         # Debian 12's pip otherwise builds what comes as source in its old way, and warns of it.
         command += ["--use-pep517", "--prefer-binary", *arguments]
     done = _run(command, _folder_for(python, wanted))
@@ -216,8 +217,8 @@ def _run(command: list[str], folder: Path | None = None) -> subprocess.Completed
                     code = process.wait(between_lines())
                     break
                 except subprocess.TimeoutExpired:
-                    last = _last_line(_told(output, 4096))
-                    print(f"mlci: {time.monotonic() - started:.0f} s: {last[:150]}", file=sys.stderr, flush=True)
+                    step = _last_line(_told(output, 4096), f"running {Path(command[0]).name} {' '.join(command[1:3])}")
+                    print(f"mlci: {time.monotonic() - started:.0f} s: {step[:150]}", file=sys.stderr, flush=True)
                 except BaseException:
                     process.kill()
                     raise
@@ -284,7 +285,7 @@ def _both_pins(output: str) -> str:
     return "; ".join(dict.fromkeys(found)) or _last_line(output)
 
 
-def _last_line(output: str) -> str:
+def _last_line(output: str, otherwise: str = "no output") -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
-    return (errors or lines or ["no output"])[-1].removeprefix("ERROR: ")
+    return (errors or lines or [otherwise])[-1].removeprefix("ERROR: ")
