@@ -14,7 +14,9 @@ if __name__ == "__main__":
 import logging
 
 from stages.errors import ArtefactError, MlciError, UsageError
+from stages.model.policy import Policy
 from stages.project import Project
+from stages.records.jsonfile import read_json
 from stages.records.lock import exclusive
 from stages.records.result import Result
 from stages.store.base import DEPLOY
@@ -58,6 +60,7 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
             if not reasons:
                 return attempt.unchanged(target)
             log.info("%s", reasons[0])
+            Policy.of(project.config).check(read_json(project.folder("train") / "signature.json"))
             digest = environment.store.put(environment.model, files_of(project))
         why, override = _reasons(approved, override_gate)
         move = next_move(environment, DEPLOY, digest, by, why, override)

@@ -76,9 +76,10 @@ def _work(project: Project, found: dict[str, Path], out: Path) -> Work:
     if "unit" in found:
         runs.append(pytest_run.run("unit", found["unit"], project.root, out, {}))
     if "integration" in found and not any(run.failed for run in runs):
+        from stages.model.policy import Policy
         from stages.trials.candidate import served
 
-        with served(project.folder("train"), project.root, out) as url:
+        with served(project.folder("train"), project.root, out, Policy.of(project.config)) as url:
             runs.append(pytest_run.run("integration", found["integration"], project.root, out, {"MLCI_URL": url}))
     summary: dict[str, Any] = {run.kind: run.counts for run in runs}
     pytest_run.merge(runs, out / "junit.xml")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import ArtefactError, ConfigError, GateError
+from stages.model.policy import Policy
 from stages.project import Project
 from stages.records.jsonfile import read_json
 from stages.records.result import Result
@@ -101,7 +102,7 @@ def _judged(project: Project, first: bool, out: Path) -> tuple[list[Outcome], Ev
         if ":" in name:
             metrics.register(name, project.function(name))
     prepared, signature = project.folder("prepare"), read_json(project.folder("train") / "signature.json")
-    pipeline = persistence.load(project.folder("train"), signature)
+    pipeline = persistence.load(project.folder("train"), signature, Policy.of(project.config))
     try:
         seen = evidence.collect(prepared, pipeline, signature, project.config.data.weight)
     except ArtefactError as error:
@@ -214,7 +215,9 @@ def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outco
     prepared = project.folder("prepare")
     try:
         rows = np.load(prepared / "test.rows.npy", allow_pickle=False)
-        rival = incumbent.score(found, prepared / "test.parquet", rows, seen.signature, list(margins))
+        rival = incumbent.score(
+            found, prepared / "test.parquet", rows, seen.signature, list(margins), Policy.of(project.config)
+        )
     except incumbent.CannotScore as error:
         sentence = f"the champion of {env} ({found.version[:12]}) cannot be compared with: {error}"
         return champion.missing(margins, "failed", sentence, "GATE_CHAMPION_ENV"), None
@@ -274,7 +277,7 @@ def _budget(project: Project, seen: Evidence) -> list[Outcome]:
     settings, trained = project.config.validation, project.folder("train")
     outcomes = [budget.parity(seen.signature.get("onnx"), project.config.model.onnx)]
     if settings.latency is not None:
-        outcomes.append(budget.latency_of(trained, settings.latency.p99_ms))
+        outcomes.append(budget.latency_of(trained, settings.latency.p99_ms, Policy.of(project.config)))
     if settings.size is not None:
         outcomes.append(budget.size(trained, settings.size.max_mb))
     return [outcome for outcome in outcomes if outcome is not None]

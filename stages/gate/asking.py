@@ -1,8 +1,9 @@
 """What a stored model says about a parquet side, as arrays; in this process, or from another one:
-`python -m stages.gate.asking FOLDER TEST.parquet ANSWER.npz [scores]`."""
+`python -m stages.gate.asking FOLDER TEST.parquet ANSWER.npz [scores [POLICY]]`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from stages.errors import MlciError
 from stages.model.metrics import Answer
+from stages.model.policy import Policy
 from stages.records.jsonfile import read_json
 from stages.serving.predictor import Predictor
 
@@ -17,8 +19,8 @@ from stages.serving.predictor import Predictor
 _ROWS = 20_000
 
 
-def ask(folder: Path, side: Path) -> Answer:
-    """Answers of the model in `folder` to every row of `side`, in order.
+def ask(folder: Path, side: Path, policy: Policy | None = None) -> Answer:
+    """Answers of the model in `folder` to every row of `side`, in order. `policy`: what it may be.
 
     Raises:
         ArtefactError: the model cannot be loaded here.
@@ -26,7 +28,7 @@ def ask(folder: Path, side: Path) -> Answer:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, policy)
     columns = [feature["name"] for feature in predictor.signature["features"]]
     labels, probabilities = [], []
     with pq.ParquetFile(side) as file:
@@ -38,7 +40,7 @@ def ask(folder: Path, side: Path) -> Answer:
     return Answer(np.concatenate(labels), np.concatenate(probabilities) if probabilities else None)
 
 
-def ask_with_scores(folder: Path, side: Path) -> Answer:
+def ask_with_scores(folder: Path, side: Path, policy: Policy | None = None) -> Answer:
     """Like `ask`, by the pipeline even where there is an ONNX model: only it has a decision function.
 
     Raises:
@@ -50,7 +52,7 @@ def ask_with_scores(folder: Path, side: Path) -> Answer:
     from stages.model import answers, frames, persistence
 
     signature = read_json(folder / "signature.json")
-    pipeline, features = persistence.load(folder, signature), signature["features"]
+    pipeline, features = persistence.load(folder, signature, policy), signature["features"]
     parts: list[Answer] = []
     with pq.ParquetFile(side) as file:
         for batch in file.iter_batches(_ROWS, columns=[feature["name"] for feature in features]):
@@ -69,10 +71,12 @@ def read(path: Path) -> Answer:
         return Answer(kept["labels"], kept.get("probabilities"), kept.get("scores"))
 
 
-def main(folder: str, side: str, answer: str, scores: str = "") -> int:
-    """Ask and write. What fails is one line on standard error."""
+def main(folder: str, side: str, answer: str, scores: str = "", policy: str = "") -> int:
+    """Ask and write. `policy`: JSON of a `Policy`. What fails is one line on standard error."""
     try:
-        said = (ask_with_scores if scores else ask)(Path(folder), Path(side))
+        given = json.loads(policy) if policy else None
+        allowed = None if given is None else Policy(given["format"], tuple(given["trust"]))
+        said = (ask_with_scores if scores else ask)(Path(folder), Path(side), allowed)
     except MlciError as error:
         print(f"{error.code}: {error.what}", file=sys.stderr)
         return error.exit_code

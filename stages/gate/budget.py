@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.gate.outcome import Outcome, short
+from stages.model.policy import Policy
 
 #: Windows of single-row requests; the best counts, since other processes can only make one slower.
 WINDOWS, REQUESTS, WARM_UP = 3, 300, 20
@@ -35,14 +36,14 @@ def latency(ask: Callable[[dict[str, Any]], Any], requests: Sequence[dict[str, A
     return Outcome("latency", "passed", f"{said}; allowed are {short(p99_ms)} ms", None, best, p99_ms, None, n, details)
 
 
-def latency_of(folder: Path, p99_ms: float) -> Outcome:
+def latency_of(folder: Path, p99_ms: float, policy: Policy | None = None) -> Outcome:
     """`latency` of the model in `folder`, as the service loads and asks it, for the rows of its golden requests."""
     from threadpoolctl import threadpool_limits
 
     from stages.records.jsonfile import read_json
     from stages.serving.predictor import Predictor
 
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, policy)
     requests = [row for body in read_json(folder / "golden.json")["requests"] for row in body["rows"]]
     with threadpool_limits(1):  # as in the service
         return latency(lambda row: predictor.answer(predictor.decode([row])), requests, p99_ms)

@@ -7,6 +7,8 @@ cannot be scored is not approved: a library upgrade must not be a way around the
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import os
 import subprocess
@@ -26,6 +28,7 @@ from stages.gate import asking
 from stages.gate.champion import Rival, fresh_rows
 from stages.model import metrics
 from stages.model.metrics import Answer
+from stages.model.policy import Policy, proved
 from stages.records import jsonfile
 from stages.records.jsonfile import read_json
 from stages.serving.predictor import RowsRefused
@@ -74,12 +77,17 @@ def history(store: Store, name: str, env: str | None, most: int = 8) -> list[dic
 
 
 def score(
-    incumbent: Incumbent, test: Path, rows: np.ndarray, signature: Mapping[str, Any], names: Iterable[str] = ()
+    incumbent: Incumbent,
+    test: Path,
+    rows: np.ndarray,
+    signature: Mapping[str, Any],
+    names: Iterable[str] = (),
+    policy: Policy | None = None,
 ) -> Rival:
     """What the champion says about the test rows that it was not trained on.
 
     `test`: test.parquet. `rows`: the hashes of its rows. `signature`: the candidate's; answers are put in its
-    classes' order. `names`: the metrics that they are wanted for.
+    classes' order. `names`: the metrics that they are wanted for. `policy`: what the champion's file may be.
 
     Raises:
         CannotScore: it predicts something else, or there is no way to ask it.
@@ -89,7 +97,7 @@ def score(
         _comparable(own, signature, test)
         trained = np.load(incumbent.folder / "train.rows.npy", allow_pickle=False)
         ranks = any(metrics.get(name).needs == "score" for name in names)
-        answer, how = _ask(incumbent.folder, test, bool((own.get("onnx") or {}).get("proved")), ranks)
+        answer, how = _ask(incumbent.folder, test, ranks, policy)
     except CannotScore:
         raise
     except RowsRefused as error:
@@ -118,7 +126,7 @@ def _comparable(own: Mapping[str, Any], signature: Mapping[str, Any], test: Path
         raise CannotScore(f"{asks} (a column listed with feature: false is kept for it)")
 
 
-def _ask(folder: Path, test: Path, exported: bool, ranks: bool) -> tuple[Answer, str]:
+def _ask(folder: Path, test: Path, ranks: bool, policy: Policy | None) -> tuple[Answer, str]:
     """Answers to every row of `test`, and what gave them.
 
     `ranks`: they have to say how likely a class is, by probabilities or, where there are none, by scores. An ONNX model
@@ -127,15 +135,15 @@ def _ask(folder: Path, test: Path, exported: bool, ranks: bool) -> tuple[Answer,
     Raises:
         MlciError, CannotScore: it cannot be loaded, or fails.
     """
-    if exported:
-        said = asking.ask(folder, test)
+    if proved(read_json(folder / "signature.json")):
+        said = asking.ask(folder, test, policy)
         if said.probabilities is not None or not ranks:
             return said, "its ONNX model"
     try:
         if not (folder / "code").is_dir():
             ask = asking.ask_with_scores if ranks else asking.ask
-            return ask(folder, test), "scikit-learn"
-        return _in_a_process(Path(sys.executable), folder, test, ranks), "scikit-learn, with its own modules"
+            return ask(folder, test, policy), "scikit-learn"
+        return _in_a_process(Path(sys.executable), folder, test, ranks, policy), "scikit-learn, with its own modules"
     except MlciError as error:
         if error.code != "MOD_VERSION":
             raise
@@ -143,11 +151,11 @@ def _ask(folder: Path, test: Path, exported: bool, ranks: bool) -> tuple[Answer,
 
         log.info("the champion is asked with the versions that it was trained with: %s", error.what)
         return _in_a_process(
-            python_of(folder), folder, test, ranks
+            python_of(folder), folder, test, ranks, policy
         ), "scikit-learn, in the versions it was trained with"
 
 
-def _in_a_process(python: Path, folder: Path, test: Path, ranks: bool) -> Answer:
+def _in_a_process(python: Path, folder: Path, test: Path, ranks: bool, policy: Policy | None) -> Answer:
     """Ask a model in a process of its own, which imports the modules that it was trained with, not today's.
 
     Raises:
@@ -156,8 +164,10 @@ def _in_a_process(python: Path, folder: Path, test: Path, ranks: bool) -> Answer
     places = [str(folder / "code"), str(Path(stages.__file__).resolve().parent.parent)]
     with tempfile.TemporaryDirectory() as scratch:
         said = Path(scratch) / "answer.npz"
+        allowed = "" if policy is None else json.dumps(dataclasses.asdict(policy))
+        words = [str(folder), str(test), str(said), "scores" if ranks else "", allowed]
         done = subprocess.run(
-            [str(python), "-P", "-m", "stages.gate.asking", str(folder), str(test), str(said), *["scores"][:ranks]],
+            [str(python), "-P", "-m", "stages.gate.asking", *words],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
             cwd=scratch,
             capture_output=True,

@@ -15,7 +15,9 @@ from stages.images.registry import Credentials
 from stages.images.requirements import Requirements, by_onnx, of_version
 from stages.images.runtime import runtime_files
 from stages.images.settings import pip_settings
+from stages.model.policy import file_of
 from stages.records.digest import sha256_json, sha256_tree
+from stages.records.jsonfile import read_json
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -217,7 +219,7 @@ def _pulled_runtime(client: DockerClient, order: Order, tag: str) -> bool:
 def _model_files(order: Order) -> dict[str, Path | bytes]:
     folder = order.folder
     onnx = by_onnx(folder)
-    models = ["model.onnx"] if onnx else ["model.skops", "model.joblib"]
+    models = ["model.onnx"] if onnx else [file_of(read_json(folder / "signature.json"))]
     found: dict[str, Path | bytes] = {
         f"{context.ROOT}{dockerfile.MODEL}/{name}": folder / name
         for name in (*models, *_DESCRIBING)

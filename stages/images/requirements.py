@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from stages.errors import ArtefactError
+from stages.model.policy import proved
 from stages.records.digest import sha256_json
 from stages.records.jsonfile import read_json
 
@@ -61,7 +62,7 @@ def of_version(folder: Path, code: Path | None) -> Requirements:
 
 def by_onnx(folder: Path) -> bool:
     """Whether the version in `folder` is served by ONNX: its model was proved to answer alike."""
-    return bool((read_json(folder / "signature.json").get("onnx") or {}).get("proved"))
+    return proved(read_json(folder / "signature.json"))
 
 
 def pinned(text: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Saving proves itself: what was written is loaded again and has to answer as the fitted pipeline did. Loading starts
 with the digest and the library versions of the record; skops then audits every type against a reviewed list before it
-builds anything. A joblib file can run any code when it is loaded, so it is loaded only with the digest of its record.
+builds anything. A joblib file can run any code when it is loaded, so it is loaded only with the digest of its record,
+and only where the reader's ml.yaml says joblib.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from stages.errors import ArtefactError
 from stages.model import families
 from stages.model.estimator import one_line
 from stages.model.metrics import Answer
+from stages.model.policy import Policy, file_of
 from stages.model.signature import versions as installed_versions
 from stages.model.trusted import TRUSTED
 from stages.records import jsonfile
+from stages.records.regular import read_regular
 
 #: What every entry of a model file is dated; a zip cannot hold an earlier year.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -80,21 +83,25 @@ def save(pipeline: Any, folder: Path, signature: Mapping[str, Any], sample: Any,
     return recorded
 
 
-def load(folder: Path, signature: Mapping[str, Any] | None = None) -> Any:
+def load(folder: Path, signature: Mapping[str, Any] | None = None, policy: Policy | None = None) -> Any:
     """The pipeline in `folder`, with every `n_jobs` set to 1.
 
     `signature`: that of the folder, whose own digest the caller has checked; read from it when left out. It holds the
-    digest of the model's file, so that a file which was exchanged is never parsed, let alone unpickled.
+    digest of the model's file, so that a file which was exchanged is never parsed, let alone unpickled. `policy`: what
+    the configuration lets it be; left out by whoever has just saved it, and inside what was built from a checked one.
 
     Raises:
-        ArtefactError: MOD_RECORD: a file is not there or does not have its digest; MOD_VERSION: saved by other library
-            versions; MOD_UNTRUSTED; MOD_UNREADABLE.
+        ArtefactError: MOD_PICKLE: the policy takes no pickles; MOD_RECORD: a file is not there or does not have its
+            digest; MOD_VERSION: saved by other library versions; MOD_UNTRUSTED; MOD_UNREADABLE.
     """
     signature = _signature(folder) if signature is None else signature
+    path = folder / file_of(signature)
+    if policy is not None:
+        policy.check_format(signature)
     model = signature["model"]
-    path = folder / f"model.{model['format']}"
+    trust = model["trust"] if policy is None else policy.trust
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise ArtefactError("MOD_RECORD", f"{path.name}: {error.strerror}", _AGAIN) from error
     if hashlib.sha256(data).hexdigest() != model.get("sha256"):
@@ -106,7 +113,7 @@ def load(folder: Path, signature: Mapping[str, Any] | None = None) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a deprecation was said when the model was trained
             warnings.simplefilter("error", InconsistentVersionWarning)
-            pipeline = _unpickled(data) if path.suffix == ".joblib" else _built(data, model["trust"])
+            pipeline = _unpickled(data) if path.suffix == ".joblib" else _built(data, trust)
     except ArtefactError:
         raise
     except InconsistentVersionWarning as error:
@@ -129,7 +136,8 @@ def _signature(folder: Path) -> dict[str, Any]:
         raise ArtefactError("MOD_RECORD", f"signature.json cannot be read: {one_line(error)}", _AGAIN) from error
     if not isinstance(found, dict) or not {"model", "versions", "classes"} <= found.keys():
         raise ArtefactError("MOD_RECORD", "signature.json is not a signature", _AGAIN)
-    return found
+    signature: dict[str, Any] = found
+    return signature
 
 
 # ---- skops -------------------------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@ from typing import Any
 from stages.errors import ArtefactError, InfraError
 from stages.images.requirements import by_onnx, of_version
 from stages.images.runtime import modules
+from stages.model.policy import file_of
 from stages.product import libraries
 from stages.product.archive import stored
 from stages.records.digest import canonical_json, sha256_tree
 from stages.records.jsonfile import read_json
+from stages.records.regular import read_regular
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 #: What reads files and checks rows, besides what answers.
@@ -92,10 +94,10 @@ def inner(folder: Path, code: Path | None, signature: Mapping[str, Any], onnx: b
     """
     entries = ["stages.product.scorer", *([] if onnx else ["stages.model.datetimes"])]
     found = modules(entries, _OUTSIDE)
-    names = ["signature.json", "model.onnx" if onnx else signature["model"]["file"]]
+    names = ["signature.json", "model.onnx" if onnx else file_of(signature)]
     names += ["schema.json"] if (folder / "schema.json").is_file() else []
     try:
-        found |= {f"model/{one}": (folder / one).read_bytes() for one in names}
+        found |= {f"model/{one}": read_regular(folder / one) for one in names}
     except OSError as error:
         what = f"{error.filename} cannot be read: {error.strerror}"
         raise ArtefactError("MOD_RECORD", what, "deploy the model again") from error

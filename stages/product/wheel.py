@@ -13,9 +13,11 @@ from typing import Any
 from stages import __version__
 from stages.errors import ArtefactError
 from stages.images.requirements import by_onnx, of_version, pinned
+from stages.model.policy import file_of
 from stages.product import interface, vendored
 from stages.product.archive import stored
 from stages.records.jsonfile import read_json
+from stages.records.regular import read_regular
 
 #: Python versions that mlci's modules run on.
 _PYTHONS = ">=3.11,<3.14"
@@ -104,7 +106,7 @@ def _minor(signature: Mapping[str, Any]) -> str:
 
 
 def _model_files(signature: Mapping[str, Any], onnx: bool) -> list[str]:
-    return ["signature.json", "model.onnx" if onnx else signature["model"]["file"]]
+    return ["signature.json", "model.onnx" if onnx else file_of(signature)]
 
 
 def _modules(code: Path) -> dict[str, bytes]:
@@ -113,7 +115,7 @@ def _modules(code: Path) -> dict[str, bytes]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         what = f"{path.name} cannot be read: {error.strerror}"
         raise ArtefactError("MOD_RECORD", what, "deploy the model again") from error

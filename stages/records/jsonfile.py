@@ -4,11 +4,11 @@ number of values. A service reads with it too, and imports nothing else of the s
 from __future__ import annotations
 
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
 from stages.errors import ArtefactError
+from stages.records.regular import read_regular
 
 #: Largest text, in bytes.
 LARGEST = 64 * 2**20
@@ -35,14 +35,8 @@ def read_json(path: Path) -> Any:
 
 
 def content(path: Path, largest: int = LARGEST) -> bytes:
-    """A regular file's bytes. Raises: OSError; ValueError: it is another kind of file, or larger than `largest`."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
-    with path.open("rb") as stream:
-        found = stream.read(largest + 1)
-    if len(found) > largest:
-        raise ValueError(f"it is larger than {largest >> 20} MiB")
-    return found
+    """A regular file's bytes. Raises: OSError: also when it is another kind of file, or larger than `largest`."""
+    return read_regular(path, largest)
 
 
 def parse(text: bytes | str, largest: int = LARGEST) -> Any:

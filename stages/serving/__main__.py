@@ -24,6 +24,8 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--version", default="candidate", help="digest of the model, for /model")
     parser.add_argument("--code", type=Path, help="folder of the modules that the model needs")
+    parser.add_argument("--model-format", choices=["skops", "joblib"], help="refuse a model.joblib unless it is joblib")
+    parser.add_argument("--trust", action="append", default=[], metavar="TYPE", help="with --model-format: model.trust")
     parser.add_argument("--private", action="store_true", help="wait on a private port for SIGUSR1")
     parser.add_argument("--join", action="store_true", help="an older process of this service has the public port")
     parser.add_argument("--state", type=Path, help="file to say in what the service does")
@@ -46,6 +48,7 @@ def main(words: list[str] | None = None) -> int:
     console.set_up(arguments.log_format)
     _log_access(arguments.access_log)
     try:
+        from stages.model.policy import Policy
         from stages.serving.server import Listening, serve
         from stages.serving.start import service_of
 
@@ -60,7 +63,9 @@ def main(words: list[str] | None = None) -> int:
             alias=arguments.alias,
         )
         access = arguments.access_log or os.environ.get("MLCI_ACCESS_LOG") == "1"
-        return serve(service_of(arguments.folder, arguments.version, access), listening)
+        given = arguments.model_format
+        policy = None if given is None else Policy(given, tuple(arguments.trust))
+        return serve(service_of(arguments.folder, arguments.version, access, policy), listening)
     except MlciError as error:
         console.show_error(error, arguments.log_format)
         return error.exit_code

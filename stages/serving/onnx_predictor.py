@@ -6,6 +6,7 @@ it with the pipeline's own.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 import threading
@@ -22,7 +23,7 @@ from stages.data.cells import canonical
 from stages.errors import ArtefactError
 from stages.model.inputs import Inputs
 from stages.records import jsonfile
-from stages.records.digest import sha256_file
+from stages.records.regular import read_regular
 from stages.serving.decode import Decoded
 from stages.serving.predictor import Answers, Columns, Predictor, RowsRefused, levels_of
 from stages.serving.single import picker
@@ -69,11 +70,10 @@ class OnnxPredictor(Predictor):
         """
         path = folder / "model.onnx"
         try:
-            content = path.read_bytes()
-            digest = sha256_file(path).sha256
+            content = read_regular(path)
         except OSError as error:
             raise ArtefactError("MOD_RECORD", f"model.onnx: {error.strerror}", _AGAIN) from error
-        if digest != signature["onnx"]["sha256"]:
+        if hashlib.sha256(content).hexdigest() != signature["onnx"].get("sha256"):
             raise ArtefactError("MOD_RECORD", "model.onnx does not match the digest in signature.json", _AGAIN)
         return cls(content, signature, levels_of(folder))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.errors import ArtefactError
+from stages.model.policy import Policy, proved
 from stages.records.jsonfile import read_json
 from stages.serving.decode import Decoded, Decoder
 
@@ -50,21 +51,23 @@ class Predictor:
         self.decoder = Decoder(signature, levels)
 
     @classmethod
-    def load(cls, folder: Path) -> Predictor:
+    def load(cls, folder: Path, policy: Policy | None = None) -> Predictor:
         """Load `signature.json`, whose digest the caller has checked, and the model that it names with its digest: the
-        ONNX one when that was proved, else the pipeline.
+        ONNX one when that was proved, else the pipeline, if `policy` allows it.
+
+        `policy`: see `persistence.load`.
 
         Raises:
-            ArtefactError: a file is missing or unreadable, or the model holds types that are not trusted.
+            ArtefactError: a file is missing or unreadable, the model is a pickle or holds types that are not trusted.
         """
         signature = read_json(folder / "signature.json")
-        if (signature.get("onnx") or {}).get("proved"):
+        if proved(signature):
             from stages.serving.onnx_predictor import OnnxPredictor
 
             return OnnxPredictor.open(folder, signature)
         from stages.model import persistence
 
-        return cls(persistence.load(folder, signature), signature, levels_of(folder))
+        return cls(persistence.load(folder, signature, policy), signature, levels_of(folder))
 
     @property
     def gives_probabilities(self) -> bool:

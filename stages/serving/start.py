@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import UsageError
+from stages.model.policy import Policy
 from stages.records.digest import sha256_file
 from stages.records.jsonfile import read_json
 from stages.serving.app import About, Service
@@ -17,14 +18,15 @@ from stages.serving.predictor import Predictor
 _TOLD = ("model.skops", "model.joblib", "model.onnx", "signature.json", "golden.json")
 
 
-def service_of(folder: Path, version: str, log_access: bool = False) -> Service:
-    """Load what `folder` holds. Limits and the API key (MLCI_API_KEY, MLCI_API_KEY_FILE) come from the environment.
+def service_of(folder: Path, version: str, log_access: bool = False, policy: Policy | None = None) -> Service:
+    """Load what `folder` holds, if `policy` allows it. Limits and the API key (MLCI_API_KEY, MLCI_API_KEY_FILE) come
+    from the environment.
 
     Raises:
         ArtefactError: the model cannot be loaded. UsageError: CFG_LIMIT.
     """
     limits = Limits.from_environment()
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, policy)
     about = About(
         name=predictor.signature["name"],
         version=version,

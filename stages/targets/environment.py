@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from stages.config.schema import TARGET_KEYS, is_image
 from stages.config.schema import Target as Settings
 from stages.errors import ArtefactError, ConfigError, InfraError, UsageError
+from stages.model.policy import Policy
 from stages.project import Project
+from stages.records.jsonfile import read_json
 from stages.store import Alias, Store, at
 from stages.store.version import CODE
 from stages.targets import services
@@ -145,6 +147,7 @@ class Environment:
             port=port,
             api_key=self.settings.api_key,
             keep=self.settings.keep,
+            policy=Policy.of(self.project.config),
         )
         return ProcessTarget(place)
 
@@ -152,13 +155,14 @@ class Environment:
         """A version of the store that the promotion log names, its files checked.
 
         Raises:
-            ArtefactError: STO_DIGEST: damaged, or gone.
+            ArtefactError: STO_DIGEST: damaged, or gone; MOD_PICKLE, MOD_UNTRUSTED: ml.yaml does not allow its file.
         """
         try:
             folder = self.store.get(self.model, digest)
         except UsageError as error:
             todo = "deploy the model again, or restore the store from a backup"
             raise ArtefactError("STO_DIGEST", f"{error.what}, or only a part of it", todo) from error
+        Policy.of(self.project.config).check(read_json(folder / "signature.json"))
         code = folder / CODE
         return Version(self.model, folder.name, folder, code if code.is_dir() else None, golden_of(folder))
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import stages
 from stages.errors import ArtefactError, ConfigError, InfraError
+from stages.model.policy import Policy
 from stages.project import Project
 from stages.records.stage import outputs_of
 from stages.serving.predictor import Predictor
@@ -67,7 +68,7 @@ def predictor(project: Project, env: str | None = None, version: str | None = No
     named = model(project, env, version)
     if named.code is not None and str(named.code) not in sys.path:
         sys.path.insert(1, str(named.code))  # before the repository's own, which may have moved on
-    return Predictor.load(named.folder)
+    return Predictor.load(named.folder, Policy.of(project.config))
 
 
 def status(project: Project, env: str | None = None) -> list[dict[str, Any]]:

@@ -8,11 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages import variables
 from stages.errors import InfraError
+from stages.model.policy import Policy
 from stages.records.jsonfile import read_json
 from stages.targets import proof, services
 from stages.targets.base import Serving, Version
@@ -34,7 +35,7 @@ class Place:
     """Where an environment lives.
 
     `identity`: see `services.identity`. `folder`: `.mlci/deploy/<env>`. `alias`: the store's alias file, if it has
-    one. `keep`: the service outlives a Jenkins build.
+    one. `keep`: the service outlives a Jenkins build. `policy`: what a model's file may be.
     """
 
     env: str
@@ -45,6 +46,7 @@ class Place:
     port: int
     api_key: str | None = None
     keep: bool = False
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def log(self) -> Path:
@@ -71,6 +73,7 @@ class ProcessTarget:
         joins = any(self._is_public(process) for process in self._before)
         words = ["--private", "--host", self.place.host, "--port", str(self.place.port)]
         words += ["--identity", self.place.identity, *(["--join"] if joins else [])]
+        words += self.place.policy.words()
         if self.place.alias is not None:
             words += ["--alias", str(self.place.alias)]
         self._version = version

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages import variables
+from stages.model.policy import Policy
 from stages.targets import services
 
 #: How long a model may take to load, in seconds; MLCI_READY_SECONDS overrides it.
@@ -14,8 +15,10 @@ READY_SECONDS = 60.0
 
 
 @contextmanager
-def served(folder: Path, root: Path, out: Path) -> Iterator[str]:
-    """Serve the model in `folder` on a private port of 127.0.0.1; yields its address. Its log is `out`/service.log.
+def served(folder: Path, root: Path, out: Path, policy: Policy) -> Iterator[str]:
+    """Serve the model in `folder`, if `policy` allows it, on a private port of 127.0.0.1; yields its address.
+
+    Its log is `out`/service.log.
 
     Raises:
         InfraError: DEP_CRASHED, DEP_NOT_READY: it does not start.
@@ -27,7 +30,7 @@ def served(folder: Path, root: Path, out: Path) -> Iterator[str]:
         code=root,
         state_folder=state,
         log=out / "service.log",
-        words=["--private"],
+        words=["--private", *policy.words()],
         environment={},
     )
     try:
