@@ -77,22 +77,55 @@ use_uv() {
         grep -qE '\.(index-url|extra-index-url|no-index|find-links|trusted-host|proxy|cert|client-cert)='
 }
 
+# Runs a command whose output goes into a file; a line every few seconds says how far it is.
+progressing() {
+    output=$1
+    shift
+    "$@" >"$output" 2>&1 &
+    running=$!
+    trap 'kill "$running" 2>/dev/null; exit 130' INT TERM
+    waited=0
+    every=25
+    [ -t 1 ] && every=5
+    while kill -0 "$running" 2>/dev/null; do
+        sleep 1
+        waited=$((waited + 1))
+        if [ $((waited % every)) -eq 0 ]; then
+            say "$waited s: $(find .venv/lib -maxdepth 3 -name '*.dist-info' 2>/dev/null | wc -l | tr -d ' ') of $packages packages installed"
+        fi
+    done
+    trap - INT TERM
+    wait "$running" || {
+        code=$?
+        cat "$output" >&2
+        return "$code"
+    }
+}
+
+# uv would read the constraints in pyproject.toml, which are for making the lock, and refuse them beside its hashes.
+# Settings of the user and the machine it finds from anywhere.
+outside() { (cd / && exec "$@"); }
+
 install_locked() {
     requirements=requirements.txt
     if [ "$level" = dev ]; then
         requirements=requirements-dev.txt
     fi
+    packages=$(grep -c '^[a-z0-9].*==' "$requirements")
+    log=.venv/mlci-setup.log
     if use_uv; then
-        say "installing $requirements with uv"
-        uv pip install --quiet --python .venv/bin/python --require-hashes -r "$requirements"
-        uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+        say "installing $packages packages of $requirements with uv (one to three minutes when nothing is cached)"
+        set -- uv pip install --quiet --python "$PWD/.venv/bin/python"
+        progressing "$log" outside "$@" --require-hashes -r "$PWD/$requirements"
+        outside "$@" --no-deps --no-build-isolation --editable "$PWD"
     else
-        say "installing $requirements with pip (about a minute when nothing is cached)"
+        say "installing $packages packages of $requirements with pip (two to ten minutes when nothing is cached)"
         set -- .venv/bin/python -m pip --disable-pip-version-check install --quiet
         # --use-pep517: Debian 12's pip otherwise warns of the old way for a package that comes as source.
-        "$@" --use-pep517 --require-hashes -r "$requirements"
+        progressing "$log" "$@" --use-pep517 --require-hashes -r "$requirements"
         "$@" --no-deps --no-build-isolation --editable .
     fi
+    rm -f "$log"
 }
 
 # Two setups in one folder at once (make -j, an editor's task): the second waits.

@@ -25,7 +25,4 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"file too large: {status.st_size:,} bytes, at most {limit:,}", str(path))
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise OSError(errno.EFBIG, f"file too large: at most {limit:,} bytes", str(path))
-    return content
+        return stream.read(status.st_size)  # memory for exactly this much, whatever is written meanwhile
