@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.console import progress
 from stages.project import Project
+from stages.records.keys import config_of, variables_of
 from stages.records.lock import exclusive
 from stages.records.result import Result
 from stages.records.stage import Stage, Work, carry_out
@@ -53,8 +54,9 @@ def _locate(project: Project) -> Located:
 
 
 def _stage(project: Project, located: Located) -> Stage:
-    keyed, recorded = project.loaded.keyed("task", "data"), project.loaded.recorded("task", "data")
-    return Stage("prepare", keyed, recorded, dict(located.digests))
+    recorded = project.loaded.recorded("task", "data")
+    variables = variables_of(project, "prepare")
+    return Stage("prepare", config_of(project, "prepare"), recorded, dict(located.digests), variables)
 
 
 def _work(project: Project, located: Located, out: Path) -> Work:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import console
+from stages.data import upstream
 from stages.errors import ArtefactError, DataError, GateError
 from stages.project import Project
 from stages.records.atomic import write_json
 from stages.records.digest import sha256_file
 from stages.records.jsonfile import read_json
+from stages.records.keys import config_of, variables_of
 from stages.records.result import Result
 from stages.records.stage import Stage, Work, carry_out, outputs_of
 
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 #: What training reads of `prepare`.
 _PREPARED = ["train.parquet", "test.parquet"]
-
-#: Keys of `data` that training looks at; the rest has had its effect on the files.
-_DATA = ("target", "positive", "weight", "columns", "split", "key")
 
 
 def train(project: Project, verify_reproducible: bool = False) -> Result:
@@ -56,11 +55,10 @@ def train(project: Project, verify_reproducible: bool = False) -> Result:
 
 def describe(project: Project) -> Stage:
     """What the model depends on: the data of both sides, and what the configuration says about them and the model."""
-    values = project.loaded.keyed("name", "task", "model", "card", "data")
-    values["data"] = {key: values["data"][key] for key in _DATA if key in values["data"]}
-    return Stage(
-        "train", values, project.loaded.recorded("task", "data", "model"), outputs_of(project, "prepare", _PREPARED)
-    )
+    upstream.require_current(project, "prepare")
+    inputs = outputs_of(project, "prepare", _PREPARED)
+    recorded = project.loaded.recorded("task", "data", "model")
+    return Stage("train", config_of(project, "train"), recorded, inputs, variables_of(project, "train"))
 
 
 def _work(project: Project, out: Path) -> Work:

@@ -15,10 +15,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.data import upstream
 from stages.errors import ArtefactError, ConfigError, GateError
 from stages.model.policy import Policy
 from stages.project import Project
 from stages.records.jsonfile import read_json
+from stages.records.keys import config_of, variables_of
 from stages.records.result import Result
 from stages.records.stage import Stage, Work, carry_out, outputs_of, same_chain
 
@@ -54,16 +56,16 @@ def describe(project: Project, first: bool | None = None) -> Stage:
 
     `first` unknown: as `MLCI_FIRST` says.
     """
+    upstream.require_current(project, "prepare", "train")
     same_chain(project)
     config = {
-        **project.loaded.keyed("validate", "task"),
-        "weight": project.config.data.weight,
+        **config_of(project, "validate"),
         "first": _first_by_environment() if first is None else first,
         "in_ci": in_ci(),
         "champion": _champion_digest(project),
     }
     inputs = outputs_of(project, "train") | outputs_of(project, "prepare", _PREPARED)
-    return Stage("validate", config, project.loaded.recorded("validate"), inputs)
+    return Stage("validate", config, project.loaded.recorded("validate"), inputs, variables_of(project, "validate"))
 
 
 def in_ci() -> bool:

@@ -81,10 +81,15 @@ def _counted(parts: Iterable[Rows], advance: Callable[[float, str], None]) -> It
 
 def _reference(project: Project, model: Model) -> Reference:
     """The bins kept with a stored model, or of the last verdict for the candidate. Raises: ArtefactError."""
+    from stages.data import upstream
     from stages.gate.reference import FILE, Reference
+    from stages.records import result
     from stages.records.jsonfile import read_json
 
     folder = project.folder("validate") if model.digest is None else model.folder
+    judged = result.read(folder) if model.digest is None else None
+    if judged is not None and (changed := upstream.input_changes(project, judged)):
+        raise upstream.stale("validate", changed)
     if not (folder / FILE).is_file():
         raise ArtefactError(
             "GATE_REFERENCE", f"there is no {FILE} of this model", "run: mlci validate, then mlci deploy"

@@ -39,10 +39,12 @@ def _reasons(project: Project, name: str) -> list[str]:
     try:
         described = describe(project, name)
     except MlciError as error:
+        if error.code == "MOD_STALE":
+            return [error.what]
         return [f"its inputs are not there: {error.what}"]
     folder = project.folder(name)
     last = result.read(folder)
-    return freshness.reasons(last, freshness.key(described.config, described.inputs), project.root, folder)
+    return freshness.reasons(last, described.key(), project.root, folder)
 
 
 def describe(project: Project, name: str) -> Stage:

@@ -190,6 +190,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 _PATTERNS: Mapping[str, str] = {
     "^[a-z][a-z0-9-]*$": "lower-case letters, digits and dashes, beginning with a letter",
     "^[0-9]+[bkmgBKMG]?$": "a size, for example 512m or 2g",
+    "^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
 }
 
 

@@ -393,6 +393,15 @@ class Environment(Section):
 
     requirements: str | None = None
     versions: Literal["locked", "own"] = "locked"
+    variables: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = []
+
+    @field_validator("variables")
+    @classmethod
+    def _names_each_once(cls, value: list[str]) -> list[str]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise problem(f"{twice[0]!r} is listed twice", "list each variable once")
+        return value
 
 
 class Card(Section):

@@ -78,6 +78,30 @@ def locate(project: Project, cache: Path) -> Located:
     return replace(found, digests=digests)
 
 
+def is_remote(source: str) -> bool:
+    """Whether a source is the address of a server."""
+    scheme = _SCHEME.match(source)
+    return scheme is not None and scheme[1].lower() != "file"
+
+
+def visible(project: Project) -> dict[str, Path]:
+    """The files of this machine that `data.source` means now, found without reading or fetching anything: name → path,
+    in the order in which they are read. Empty where none is here, or the source is no file.
+
+    Raises:
+        DataError: DAT_FORMAT: files of several formats.
+    """
+    source = project.config.data.source
+    if isinstance(source, SqlSource) or source.startswith(_PYTHON) or is_remote(source):
+        return {}
+    try:
+        return _local(project, project.config.data, _from_url(source) if _SCHEME.match(source) else source).files
+    except DataError as error:
+        if error.code == "DAT_FORMAT":
+            raise
+        return {}
+
+
 def _found(project: Project, data: Data, cache: Path) -> Located:
     source = data.source
     reuse = data.refresh == "never"

@@ -41,12 +41,18 @@ class Work:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one project: its name, the config in its key, and its inputs (path → digest and size)."""
+    """One stage of one project: its name, the config in its key, its inputs (path → digest and size), and the
+    variables of the environment that its user code reads (name → value)."""
 
     name: str
     config: dict[str, Any]
     recorded: dict[str, Any]
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variables: dict[str, str | None] = field(default_factory=dict)
+
+    def key(self) -> dict[str, Any]:
+        """The parts of the key that are known before the stage runs."""
+        return freshness.key(self.config, self.inputs, self.variables)
 
 
 def carry_out(project: Project, stage: Stage, work: Callable[[Path], Work]) -> Result:
@@ -63,7 +69,7 @@ def carry_out(project: Project, stage: Stage, work: Callable[[Path], Work]) -> R
         MlciError: whatever `work` raised; InfraError: DEP_DISK, DEP_LOCKED.
     """
     with exclusive(project.work):
-        known = freshness.key(stage.config, stage.inputs)
+        known = stage.key()
         last = result.read(project.folder(stage.name))
         why = freshness.reasons(last, known, project.root, project.folder(stage.name))
         if last is not None and not why:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
+from stages.data import upstream
 from stages.errors import ArtefactError, GateError, MlciError, UsageError
+from stages.gate import whose
 from stages.project import Project
 from stages.records import result
 from stages.records.jsonfile import read_json
-from stages.records.stage import outputs_of
+from stages.records.result import Result
+from stages.records.stage import outputs_of, same_chain
 from stages.store import model_digest
+from stages.targets.environment import store_of
 
 #: What people leave where a text is to be written.
 _PLACEHOLDER = re.compile(
@@ -33,7 +38,8 @@ def approval(project: Project, override: str | None) -> Approval:
     `override`: a person's reason to deploy whatever they say.
 
     Raises:
-        ArtefactError: there is no model, or it does not match its record; GATE_RECORD: nor does the gate's word.
+        ArtefactError: there is no model, or it does not match its record; GATE_RECORD: nor does the gate's word;
+        MOD_STALE: an earlier stage would give another result now.
         GateError: DEP_NOT_APPROVED, DEP_TESTS, DEP_CARD.
         UsageError: CFG_USAGE: the reason is empty.
     """
@@ -44,11 +50,14 @@ def approval(project: Project, override: str | None) -> Approval:
     if override is None and result.read(project.folder("validate")) is None:
         raise GateError("DEP_NOT_APPROVED", "the gate has not judged a model here", "run: mlci run, or mlci validate")
     outputs_of(project, "train")
+    upstream.require_current(project, "prepare", "train")
+    same_chain(project)
     digest = model_digest(project.folder("train"))
-    found = [error for error in (_gate(project, digest), _tests(project), _card(project)) if error is not None]
+    gate = _gate(project, digest)
+    found = [error for error in (gate, _tests(project), _card(project)) if error is not None]
     if found and override is None:
         raise found[0]
-    why = "" if _gate(project, digest) else str(read_json(project.folder("validate") / "gate.json").get("sentence", ""))
+    why = "" if gate else str(read_json(project.folder("validate") / "gate.json").get("sentence", ""))
     return Approval(digest, why or "the gate was overridden", tuple(error.what for error in found))
 
 
@@ -67,12 +76,33 @@ def _gate(project: Project, digest: str) -> MlciError | None:
         return GateError("DEP_NOT_APPROVED", error.what, todo)
     if gate.get("model") != digest:
         return GateError("DEP_NOT_APPROVED", "the gate's word is about another model than the one in .mlci/train", todo)
+    changed = _verdict_changes(project, judged, digest)
+    if changed:
+        return upstream.stale("validate", changed)
     if gate.get("approved") is not True:
         return GateError("DEP_NOT_APPROVED", str(gate.get("sentence", "the gate did not approve this model")), todo)
-    if judged.config.get("validate", {}) != project.loaded.recorded("validate").get("validate", {}):
+    recorded = project.loaded.recorded("validate").get("validate", {})
+    if "config" not in judged.key and judged.config.get("validate", {}) != recorded:
         what = "the gate approved this model under another validate: than the one in ml.yaml now"
         return GateError("DEP_NOT_APPROVED", what, todo)
     return None
+
+
+def _verdict_changes(project: Project, judged: Result, digest: str) -> list[str]:
+    """What the verdict rests on and is another now. A champion that is this very model was deployed meanwhile."""
+    found = upstream.changes(project, "validate") + upstream.input_changes(project, judged)
+    config = judged.key.get("config")
+    if isinstance(config, dict) and "champion" in config and whose.needed(project.config):
+        env = whose.environment(project.config)
+        alias = None if env is None else store_of(project).alias(project.config.name, env)
+        now, before = None if alias is None else alias.digest, config["champion"]
+        if now not in (before, digest):
+            found.append(f"the champion of {env} changed from {_short(before)} to {_short(now)}")
+    return found
+
+
+def _short(digest: Any) -> str:
+    return "none" if digest is None else str(digest)[:12]
 
 
 def _card(project: Project) -> MlciError | None:
@@ -103,6 +133,9 @@ def _tests(project: Project) -> MlciError | None:
     for path, digest in outputs_of(project, "train").items():
         if tested.inputs.get(path, {}).get("sha256") != digest["sha256"]:
             return GateError("DEP_TESTS", "the tests were run for another model than the one in .mlci/train", todo)
+    changed = upstream.changes(project, "test")
+    if changed:
+        return upstream.stale("test", changed)
     if tested.exit_code != 0:
         text = str(tested.summary.get("text", "tests failed"))
         return GateError("DEP_TESTS", f"the tests did not pass: {text}", todo)

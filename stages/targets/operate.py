@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import stages
+from stages.data import upstream
 from stages.errors import ArtefactError, ConfigError, InfraError
 from stages.model.policy import Policy
 from stages.project import Project
@@ -54,8 +55,14 @@ def model(project: Project, env: str | None = None, version: str | None = None) 
 
 
 def candidate(project: Project) -> Model:
-    """The model in `.mlci/train`, checked against its record. Raises: ArtefactError: MOD_NOT_TRAINED, MOD_RECORD."""
+    """The model in `.mlci/train`, checked against its record, and against the configuration and the code of now; new
+    data do not make it another model.
+
+    Raises:
+        ArtefactError: MOD_NOT_TRAINED, MOD_RECORD, MOD_STALE.
+    """
     outputs_of(project, "train")
+    upstream.require_current(project, "prepare", "train", data=False)
     return Model(project.folder("train"), project.root, None)
 
 

@@ -19,6 +19,8 @@ from stages.venvs import local
 _KEY = re.compile(r"^(?:environment|'environment'|\"environment\")\s*:(?:\s+(.*))?$")
 _PAIR = re.compile(r"^['\"]?(\w+)['\"]?\s*:(?:\s+(.*))?$")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+#: The keys that are read here.
+_READ = ("requirements", "versions")
 _TODO = "write it as:  environment: {requirements: requirements.txt, versions: locked}"
 
 
@@ -82,7 +84,7 @@ def _arguments(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
 def _assignment(text: str) -> dict[str, str]:
     key, _, value = text.partition("=")
     section_name, _, name = key.strip().partition(".")
-    return {name: _scalar(value)} if section_name == "environment" and name else {}
+    return {name: _scalar(value)} if section_name == "environment" and name in _READ else {}
 
 
 def section(text: str) -> dict[str, str]:
@@ -107,9 +109,10 @@ def _block(lines: list[str]) -> dict[str, str]:
         if not line[0].isspace():
             break
         match = _PAIR.match(body)
-        if match is None:
+        if match is None and (not pairs or list(pairs)[-1] in _READ):
             raise ConfigError("CFG_ENVIRONMENT", f"ml.yaml: environment: cannot read {body!r}", _TODO)
-        pairs[match[1]] = _scalar(match[2] or "")
+        if match is not None:  # else a list under a key that is read later
+            pairs[match[1]] = _value(match)
     return pairs
 
 
@@ -120,13 +123,18 @@ def _braces(text: str) -> dict[str, str]:
     if body is None:
         raise ConfigError("CFG_ENVIRONMENT", f"ml.yaml: environment: cannot read {text[:40]!r}", _TODO)
     pairs = {}
-    for part in re.findall(r"(?:[^,'\"]|'[^']*'|\"[^\"]*\")+", body[1]):
+    for part in re.findall(r"(?:[^,'\"\[]|'[^']*'|\"[^\"]*\"|\[[^\]]*\])+", body[1]):
         if part.strip():
             match = _PAIR.match(part.strip())
             if match is None:
                 raise ConfigError("CFG_ENVIRONMENT", f"ml.yaml: environment: cannot read {part.strip()!r}", _TODO)
-            pairs[match[1]] = _scalar(match[2] or "")
+            pairs[match[1]] = _value(match)
     return pairs
+
+
+def _value(pair: re.Match[str]) -> str:
+    """What is read here as text, the rest not at all: it may be a list."""
+    return _scalar(pair[2] or "") if pair[1] in _READ else ""
 
 
 def _uncommented(line: str) -> str:
