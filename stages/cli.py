@@ -141,7 +141,8 @@ def _deploy(arguments: argparse.Namespace) -> Answer:
 
 
 def _rollback(arguments: argparse.Namespace) -> Answer:
-    return _stage("rollback", arguments, env=arguments.env, to=arguments.to, by=arguments.by)
+    options = {"env": arguments.env, "to": arguments.to, "by": arguments.by, "override_gate": arguments.override_gate}
+    return _stage("rollback", arguments, **options)
 
 
 def _run(arguments: argparse.Namespace) -> Answer:
@@ -295,7 +296,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
         _rollback,
         [
             *_ENV,
-            (("--to",), {"metavar": "VERSION", "help": "a model of the store, by its digest or its beginning"}),
+            (("--to",), {"metavar": "VERSION", "help": "a model that served there, by its digest or its beginning"}),
+            (("--override-gate",), {"metavar": "REASON", "help": "go back without approval; recorded for ever"}),
             *_BY,
         ],
     ),

@@ -24,6 +24,7 @@ from stages.store.version import files_of
 from stages.targets.approval import Approval, approval
 from stages.targets.base import Target
 from stages.targets.environment import Environment
+from stages.targets.overriding import described
 from stages.targets.promotion import go_live, next_move
 from stages.targets.report import Attempt
 
@@ -42,7 +43,7 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
     Raises:
         UsageError: there is no such environment, or an override without a name. ConfigError: CFG_ENV_UNSET: it lacks
         a variable. GateError: DEP_NOT_APPROVED, DEP_TESTS.
-        ArtefactError: no model, or a changed one. InfraError: DEP_…, STO_…: what served before serves on.
+        ArtefactError: no model, a changed one, or MOD_STALE. InfraError: DEP_…, STO_…: what served before serves on.
     """
     if override_gate is not None and not by:
         todo = "add --by NAME; both are recorded for ever"
@@ -52,6 +53,7 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
     attempt = Attempt(environment, "deploy")
     with attempt.recorded(), environment.store.deploying(environment.model, environment.name):
         with exclusive(project.work):
+            environment.store.promotions(environment.model)  # damaged: refused before anything is done
             approved = approval(project, override_gate)
             target = environment.target()
             current = environment.alias()
@@ -64,7 +66,7 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
             digest = environment.store.put(environment.model, files_of(project))
         why, override = _reasons(approved, override_gate)
         move = next_move(environment, DEPLOY, digest, by, why, override)
-        go_live(environment, target, environment.version(digest), move)
+        go_live(environment, target, described(environment, move, override is not None), move)
         return attempt.done(target)
 
 

@@ -51,12 +51,14 @@ _NOWHERE: Mapping[str, Handler] = {}
 
 @dataclass
 class About:
-    """What is served: `files` are the digests, `metrics` and `card` what was recorded with the model."""
+    """What is served: `files` are the digests, `metrics` what was recorded with the model, `override` why it serves
+    although the gate did not approve it."""
 
     name: str
     version: str
     files: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    override: Mapping[str, Any] | None = None
 
 
 class Service:
@@ -243,6 +245,7 @@ def _described(predictor: Predictor, about: About) -> dict[str, Any]:
         "runtime": predictor.runtime,
         "files": dict(about.files),
         "metrics": _finite(about.metrics),
+        "override": _finite(about.override),
         "signature": dict(predictor.signature),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from stages.serving.app import About, Service
 from stages.serving.limits import Limits
 from stages.serving.predictor import Predictor
 
+#: Variable, and file of a version, that say why a model serves that the gate did not approve.
+OVERRIDE, OVERRIDE_FILE = "MLCI_MODEL_OVERRIDE", "override.json"
 #: Files whose digests /model tells.
 _TOLD = ("model.skops", "model.joblib", "model.onnx", "signature.json", "golden.json")
 
@@ -32,6 +35,7 @@ def service_of(folder: Path, version: str, log_access: bool = False, policy: Pol
         version=version,
         files={name: sha256_file(folder / name).sha256 for name in _TOLD if (folder / name).is_file()},
         metrics=_metrics(folder),
+        override=_override(folder),
     )
     return Service(predictor, about, limits, _api_key(), log_access)
 
@@ -52,6 +56,16 @@ def _api_key() -> str | None:
     if not key:
         raise UsageError("CFG_API_KEY", f"{place}: the file is empty", "write the key into it")
     return key
+
+
+def _override(folder: Path) -> dict[str, Any] | None:
+    """What the deployment said, else what was kept with the version."""
+    path, given = folder / OVERRIDE_FILE, os.environ.get(OVERRIDE)
+    try:
+        found = json.loads(given) if given else read_json(path) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return {"reason": given}
+    return found if isinstance(found, dict) else None
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

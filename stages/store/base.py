@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from stages.records import jsonfile
 from stages.store.record import json_bytes
 
 _IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+_log = logging.getLogger("mlci")
+#: Lines of which this process has warned.
+_warned: set[tuple[str, int]] = set()
 
 DEPLOY, ROLLBACK, RESTORE = "deploy", "rollback", "restore"
 
@@ -46,16 +51,28 @@ class Move:
         return {"from" if k == "origin" else "to" if k == "digest" else k: v for k, v in data.items()}
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Move:
-        """The reverse of `plain`. Raises: TypeError: it is no move."""
-        if not isinstance(data, dict):
-            raise TypeError("it is no object")
+    def of(cls, data: Any) -> Move:
+        """The reverse of `plain`; what a later release may add is left out. Raises: ValueError."""
+        if not isinstance(data, Mapping):
+            raise ValueError("it is no object")
         names = {"from": "origin", "to": "digest"}
-        move = cls(**{names.get(key, key): value for key, value in data.items() if key != "schema_version"})
-        texts = (move.when, move.env, move.action, move.digest, move.by, move.why)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(move.generation, int):
-            raise TypeError("a value is of another type")
-        return move
+        given = {names.get(key, key): value for key, value in data.items()}
+        wrong = [name for name, kinds in _KINDS.items() if not _is_of(given.get(name), kinds)]
+        if wrong:
+            shown = {"origin": "from", "digest": "to"}.get(wrong[0], wrong[0])
+            raise ValueError(f"{shown!r} is missing or wrong")
+        return cls(**{name: given.get(name) for name in _KINDS})
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("when", "env", "action", "digest", "by", "why"), (str,)),
+    **dict.fromkeys(("origin", "override"), (str, type(None))),
+    "generation": (int,),
+}
+
+
+def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -114,7 +131,26 @@ class Store(Protocol):
         """
 
     def history(self, name: str, env: str) -> list[Move]:
-        """Every change of an environment's alias, the oldest first."""
+        """Every change of an environment's alias, the oldest first. Damaged lines of the log are left out, with a
+        warning."""
+
+    def promotions(self, name: str, strict: bool = True) -> list[Move]:
+        """Every change of every alias of a model, in the order of the log.
+
+        `strict`: for whoever moves an alias; else a damaged line is a warning, and lines that are not in the log yet
+        are missing.
+
+        Raises:
+            InfraError: STO_LOG: a line of the log is damaged.
+        """
+
+    def describe(self, name: str, digest: str, files: Mapping[str, bytes]) -> None:
+        """Replace or add files of a version that only describe it: none that its digest covers. Killed in between, it
+        leaves a version that lacks their record.
+
+        Raises:
+            InfraError: STO_READONLY, STO_WRITE.
+        """
 
     def writable(self) -> None:
         """Raises: InfraError: STO_READONLY."""
@@ -189,8 +225,9 @@ def alias_of(content: bytes, place: str) -> Alias:
         InfraError: STO_READ: it is damaged, which is not the same as no deployment.
     """
     try:
-        return Alias(Move.of(jsonfile.parse(content)["move"]))
-    except (ValueError, KeyError, TypeError) as error:
+        data = jsonfile.parse(content)
+        return Alias(Move.of(data.get("move") if isinstance(data, dict) else None))
+    except ValueError as error:
         raise InfraError("STO_READ", f"{place}: cannot be read: {error}", "restore the file, or the store") from error
 
 
@@ -214,20 +251,89 @@ def busy(env: str, todo: str = "wait for it to end, then deploy again", by: str 
     return InfraError("DEP_BUSY", f"another deployment of {env} is under way{by}", todo)
 
 
-def logged(content: bytes) -> list[Move]:
-    """The moves in a promotion log. A line that a killed run did not finish is left out; the alias has its content."""
-    moves = []
-    for line in content.splitlines():
+@dataclass(frozen=True)
+class Log:
+    """A promotion log. `moves`: of its whole lines. `damaged`: number of each line that is none, and what is wrong."""
+
+    moves: list[Move]
+    damaged: list[tuple[int, str]]
+
+
+def logged(content: bytes, aliases: Callable[[], Sequence[Alias]] = tuple) -> Log:
+    """The moves in a promotion log.
+
+    The line that a killed run did not finish is no damage: it is the beginning of a move that stands whole in a later
+    line or in an alias. `aliases`: those of the model, asked for only then.
+    """
+    moves, broken = [], []
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip():
+            continue
         try:
             moves.append(Move.of(jsonfile.parse(line)))
-        except (ValueError, KeyError, TypeError):
+        except ValueError as error:
+            broken.append((number, line, str(error) or type(error).__name__))
+    if broken:
+        whole = with_aliases(moves, aliases())
+        if _without_gaps(whole):
+            lines = [log_line(move) for move in whole]
+            broken = [one for one in broken if not any(full.startswith(one[1]) for full in lines)]
+    return Log(moves, [(number, why) for number, _, why in broken])
+
+
+def _without_gaps(moves: Sequence[Move]) -> bool:
+    known: dict[str, set[int]] = {}
+    for move in moves:
+        known.setdefault(move.env, set()).add(move.generation)
+    return all(numbers == set(range(1, max(numbers) + 1)) for numbers in known.values())
+
+
+def refuse_damage(log: Log, place: str) -> list[Move]:
+    """The moves of a log without a damaged line. `place`: where it is.
+
+    Raises:
+        InfraError: STO_LOG.
+    """
+    if log.damaged:
+        number, why = log.damaged[0]
+        more = f" (and {len(log.damaged) - 1} more)" if log.damaged[1:] else ""
+        raise InfraError(
+            "STO_LOG",
+            f"{place}: line {number} of the promotion log is damaged: {why}{more}",
+            "restore the log from a backup, or correct that line; until then no alias is moved",
+        )
+    return log.moves
+
+
+def warn_of_damage(log: Log, place: str) -> list[Move]:
+    """The moves of a log, with a warning for damaged lines, for whoever only reads."""
+    for number, why in log.damaged[:3]:
+        if (place, number) in _warned:
             continue
-    return moves
+        _warned.add((place, number))
+        _log.warning("%s: line %d of the promotion log is damaged and left out: %s", place, number, why)
+    return log.moves
+
+
+def override_of(moves: Sequence[Move], digest: str) -> Move | None:
+    """The move that made a version serve somewhere although the gate had not approved it, the last of several reasons;
+    None: there is none. Later moves of the version repeat its reason."""
+    found: Move | None = None
+    for move in moves:
+        if move.digest == digest and move.override is not None:
+            found = move if found is None or move.override != found.override else found
+    return found
 
 
 def log_line(move: Move) -> bytes:
     """A move as a line of the promotion log."""
     return json.dumps(move.plain(), ensure_ascii=False).encode() + b"\n"
+
+
+def with_aliases(moves: Sequence[Move], aliases: Sequence[Alias]) -> list[Move]:
+    """The moves of a log and those of aliases whose lines are not in it yet."""
+    known = {(move.env, move.generation) for move in moves}
+    return [*moves, *(alias.move for alias in aliases if (alias.move.env, alias.generation) not in known)]
 
 
 def complete_history(moves: Sequence[Move], env: str, current: Alias | None) -> list[Move]:

@@ -16,6 +16,7 @@ from stages.records.digest import damaged, sha256_file
 from stages.store import record
 from stages.store.base import (
     Alias,
+    Log,
     Move,
     alias_of,
     busy,
@@ -27,10 +28,13 @@ from stages.store.base import (
     image_record,
     log_line,
     logged,
+    refuse_damage,
     refuse_readonly,
+    warn_of_damage,
+    with_aliases,
 )
 from stages.store.record import COMPLETE, Record, json_bytes
-from stages.store.version import content_digest, digest_of_files
+from stages.store.version import content_digest, digest_of_files, require_describing
 
 PROMOTIONS = "promotions.jsonl"
 
@@ -63,6 +67,20 @@ class DirectoryStore:
                 recorded[file] = _copy(content, home / file)
             _write(home / COMPLETE, Record.now(recorded).content())
         return digest
+
+    def describe(self, name: str, digest: str, files: Mapping[str, bytes]) -> None:
+        """See `Store`."""
+        self.writable()
+        require_describing(files)
+        home = self.root / "models" / name / digest
+        with _writing(home), self._locked(home.parent / ".lock"):
+            known = record.read(home)
+            if known is None:
+                raise UsageError("STO_UNKNOWN", f"the store has no version {digest!r}", "see: mlci history")
+            others = {file: kept for file, kept in known.files.items() if file not in files}
+            _write(home / COMPLETE, Record(others, known.when).content())
+            described = {file: _copy(content, home / file) for file, content in files.items()}
+            _write(home / COMPLETE, Record(others | described, known.when).content())
 
     def get(self, name: str, digest: str) -> Path:
         """See `Store`."""
@@ -114,6 +132,7 @@ class DirectoryStore:
         with _writing(path), self._locked(path.parent / ".lock"):
             current = self.alias(name, move.env)
             follows(current, move, name)
+            refuse_damage(self._logged(name), self._log_path(name))
             if current is not None:
                 self._log(name, current.move)
             _write(path, json_bytes({"schema_version": 1, "digest": move.digest, "move": move.plain()}))
@@ -121,7 +140,14 @@ class DirectoryStore:
 
     def history(self, name: str, env: str) -> list[Move]:
         """See `Store`. Includes a change whose line is not in the log yet."""
-        return complete_history(self._logged(name), env, self.alias(name, env))
+        moves = warn_of_damage(self._logged(name), self._log_path(name))
+        return complete_history(moves, env, self.alias(name, env))
+
+    def promotions(self, name: str, strict: bool = True) -> list[Move]:
+        """See `Store`."""
+        if not strict:
+            return warn_of_damage(self._logged(name), self._log_path(name))
+        return with_aliases(refuse_damage(self._logged(name), self._log_path(name)), self._aliases(name))
 
     def alias_file(self, name: str, env: str) -> Path | None:
         """See `Store`."""
@@ -130,13 +156,21 @@ class DirectoryStore:
     def _alias_path(self, name: str, env: str) -> Path:
         return self.root / "aliases" / name / f"{env}.json"
 
-    def _logged(self, name: str) -> list[Move]:
-        path = self.root / "aliases" / name / PROMOTIONS
+    def _aliases(self, name: str) -> list[Alias]:
+        found = (self.alias(name, path.stem) for path in sorted((self.root / "aliases" / name).glob("*.json")))
+        return [alias for alias in found if alias is not None]
+
+    def _log_path(self, name: str) -> str:
+        return str(self.root / "aliases" / name / PROMOTIONS)
+
+    def _logged(self, name: str) -> Log:
+        path = Path(self._log_path(name))
         with _reading(path):
-            return logged(_content(path) if path.exists() else b"")
+            return logged(_content(path) if path.exists() else b"", lambda: self._aliases(name))
 
     def _log(self, name: str, move: Move) -> None:
-        if any(known.env == move.env and known.generation == move.generation for known in self._logged(name)):
+        moves = refuse_damage(self._logged(name), self._log_path(name))
+        if any(known.env == move.env and known.generation == move.generation for known in moves):
             return
         path = self.root / "aliases" / name / PROMOTIONS
         with path.open("ab+") as stream:

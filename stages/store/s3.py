@@ -23,6 +23,7 @@ from stages.records.digest import sha256_file
 from stages.store import conditions
 from stages.store.base import (
     Alias,
+    Log,
     Move,
     alias_of,
     busy,
@@ -35,13 +36,16 @@ from stages.store.base import (
     image_record,
     log_line,
     logged,
+    refuse_damage,
     refuse_readonly,
+    warn_of_damage,
+    with_aliases,
 )
 from stages.store.failures import told
 from stages.store.lease import Lease
 from stages.store.local_copy import LocalCopy
 from stages.store.record import COMPLETE, Record, json_bytes, mismatch
-from stages.store.version import content_digest, digest_of_files
+from stages.store.version import content_digest, digest_of_files, require_describing
 from stages.store.who import who
 
 log = logging.getLogger("mlci")
@@ -89,6 +93,19 @@ class S3Store:
                     recorded = {file: self._upload(name, digest, file, content) for file, content in files.items()}
                     self.bucket.put(self._file(name, digest, COMPLETE), Record.now(recorded).content())
         return digest
+
+    def describe(self, name: str, digest: str, files: Mapping[str, bytes]) -> None:
+        """See `Store`."""
+        self._before_writing()
+        require_describing(files)
+        with told("STO_WRITE"), self._alone(self._key(f"models/{name}/.{digest}.writing")):
+            known = Record.of(self._marker(name, digest)[1].content)
+            if known is None:
+                raise mismatch(digest, COMPLETE)
+            others = {file: kept for file, kept in known.files.items() if file not in files}
+            self.bucket.put(self._file(name, digest, COMPLETE), Record(others, known.when).content())
+            described = {file: self._upload(name, digest, file, content) for file, content in files.items()}
+            self.bucket.put(self._file(name, digest, COMPLETE), Record(others | described, known.when).content())
 
     def get(self, name: str, digest: str) -> Path:
         """See `Store`. The folder is a copy below MLCI_CACHE."""
@@ -203,6 +220,7 @@ class S3Store:
             )
         current, etag = self._alias(name, move.env)
         follows(current, move, name)
+        refuse_damage(self._logged(name), self._log_place(name))
         content = json_bytes(
             {"schema_version": 1, "digest": move.digest, "move": move.plain(), "write": uuid.uuid4().hex}
         )
@@ -216,9 +234,29 @@ class S3Store:
 
     def history(self, name: str, env: str) -> list[Move]:
         """See `Store`. Includes a change whose line is not in the log yet."""
+        moves = warn_of_damage(self._logged(name), self._log_place(name))
+        return complete_history(moves, env, self.alias(name, env))
+
+    def promotions(self, name: str, strict: bool = True) -> list[Move]:
+        """See `Store`."""
+        if not strict:
+            return warn_of_damage(self._logged(name), self._log_place(name))
+        return with_aliases(refuse_damage(self._logged(name), self._log_place(name)), self._aliases(name))
+
+    def _logged(self, name: str) -> Log:
         with told("STO_READ"):
             found = self._found(self._log_key(name))
-        return complete_history(logged(b"" if found is None else found.content), env, self.alias(name, env))
+        return logged(b"" if found is None else found.content, lambda: self._aliases(name))
+
+    def _aliases(self, name: str) -> list[Alias]:
+        home = self._key(f"aliases/{name}/")
+        with told("STO_READ"):
+            names = [item.key.removeprefix(home) for item in self.bucket.listed(home)]
+        envs = [one.removesuffix(".json") for one in names if one.endswith(".json") and "/" not in one]
+        return [alias for alias in (self.alias(name, env) for env in envs) if alias is not None]
+
+    def _log_place(self, name: str) -> str:
+        return f"s3://{self.bucket.name}/{self._log_key(name)}"
 
     def alias_file(self, name: str, env: str) -> Path | None:
         """See `Store`. A service whose deployer was killed looks there whether it was promoted."""
@@ -232,7 +270,8 @@ class S3Store:
         for _ in range(_TRIES):
             found = self._found(self._log_key(name))
             content = b"" if found is None else found.content
-            if any(known.env == move.env and known.generation == move.generation for known in logged(content)):
+            moves = refuse_damage(logged(content, lambda: self._aliases(name)), self._log_place(name))
+            if any(known.env == move.env and known.generation == move.generation for known in moves):
                 return
             whole = content if not content or content.endswith(b"\n") else content + b"\n"
             if self._swap(self._log_key(name), whole + log_line(move), None if found is None else found.etag):

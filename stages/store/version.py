@@ -79,6 +79,13 @@ def _environment(trained: Result) -> bytes:
     return (json.dumps(lock, indent=2) + "\n").encode()
 
 
+def require_describing(files: Mapping[str, Any]) -> None:
+    """Raises: ValueError: a file is one that the digest of a version covers."""
+    for name in files:
+        if name in _IDENTITY or name.startswith(f"{CODE}/"):
+            raise ValueError(f"{name} is part of what a version is")
+
+
 def content_digest(content: Path | bytes) -> str:
     """SHA-256 of a file or of bytes."""
     import hashlib

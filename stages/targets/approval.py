@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stages.data import upstream
 from stages.errors import ArtefactError, GateError, MlciError, UsageError
 from stages.gate import whose
+from stages.gate.tightened import tightened
 from stages.project import Project
 from stages.records import result
 from stages.records.jsonfile import read_json
@@ -140,3 +142,33 @@ def _tests(project: Project) -> MlciError | None:
         text = str(tested.summary.get("text", "tests failed"))
         return GateError("DEP_TESTS", f"the tests did not pass: {text}", todo)
     return None
+
+
+def refusals(project: Project, folder: Path, digest: str) -> list[str]:
+    """What stands against a stored version now, a sentence each: its own verdict, `validate:` of ml.yaml, its tests.
+
+    `folder`: of the version, its files checked.
+    """
+    gate = _stored(folder, "gate.json")
+    if not gate:
+        return ["it was stored without a verdict of the gate"]
+    if gate.get("model") != digest:
+        return ["its verdict is about another model"]
+    if gate.get("approved") is not True:
+        return [str(gate.get("sentence", "the gate did not approve it"))]
+    judged, loaded = _stored(folder, "validate.json"), project.loaded
+    key, rules = judged.get("key"), gate.get("rules")
+    keyed = key.get("config") if isinstance(key, dict) else None
+    before, now = (keyed, loaded.keyed("validate")) if keyed else (judged.get("config"), loaded.recorded("validate"))
+    sections = [side.get("validate") if isinstance(side, dict) else None for side in (before, now)]
+    unclear = any(isinstance(rule, dict) and rule.get("status") == "inconclusive" for rule in rules or [])
+    found = tightened(*(side if isinstance(side, dict) else {} for side in sections), unclear)
+    if _stored(folder, "test.json").get("exit_code", 0) != 0:
+        found.append("its tests did not pass")
+    return found
+
+
+def _stored(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from stages.serving.start import OVERRIDE
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class Version:
     """A model to serve.
 
     `folder`: the model, its signature and golden answers, digests checked. `code`: folder of the repository's own
-    modules that it needs.
+    modules that it needs. `override`: why it serves although the gate did not approve it: reason, by, when, env.
     """
 
     name: str
@@ -21,6 +24,11 @@ class Version:
     folder: Path
     code: Path | None
     golden: Mapping[str, Any]
+    override: Mapping[str, Any] | None = None
+
+    def variables(self) -> dict[str, str]:
+        """What its service has to be told by variables of the environment."""
+        return {} if self.override is None else {OVERRIDE: json.dumps(dict(self.override))}
 
 
 @dataclass(frozen=True)

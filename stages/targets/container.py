@@ -65,6 +65,7 @@ class ContainerTarget:
         self._refuse_other_way(client)
         self.setting = self.setting.for_model(version.folder)
         self._before = self._models()
+        self.setting = self.setting.telling(version.variables())
         self._trial = Trial(client, self.setting, self._source, version)
         self._trial.start(str(gateway.network(client, self.setting).name))
 

@@ -87,6 +87,10 @@ class Setting:
         """Labels that say which model is served, and with which settings."""
         return {labels.VERSION: version, labels.DEPLOYED: json.dumps(self.deployed, sort_keys=True)}
 
+    def telling(self, variables: Mapping[str, str]) -> Setting:
+        """The same with these variables besides."""
+        return dataclasses.replace(self, environment={**self.environment, **variables})
+
     def changed(self, told: Mapping[str, str], environment: Sequence[str]) -> list[str]:
         """Names of the settings that differ from those in the labels and variables (NAME=value) of what serves now.
 

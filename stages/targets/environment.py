@@ -13,6 +13,7 @@ from stages.model.policy import Policy
 from stages.project import Project
 from stages.records.jsonfile import read_json
 from stages.store import Alias, Store, at
+from stages.store.base import override_of
 from stages.store.version import CODE
 from stages.targets import services
 from stages.targets.base import Target, Version
@@ -164,7 +165,17 @@ class Environment:
             raise ArtefactError("STO_DIGEST", f"{error.what}, or only a part of it", todo) from error
         Policy.of(self.project.config).check(read_json(folder / "signature.json"))
         code = folder / CODE
-        return Version(self.model, folder.name, folder, code if code.is_dir() else None, golden_of(folder))
+        own = code if code.is_dir() else None
+        return Version(self.model, folder.name, folder, own, golden_of(folder), self.override(folder.name))
+
+    def override(self, digest: str) -> dict[str, Any] | None:
+        """Why a version serves although the gate did not approve it, wherever that was said: `reason by when env`."""
+        alias = self.alias()
+        moves = self.store.promotions(self.model, strict=False)
+        found = override_of([*moves, *([] if alias is None else [alias.move])], digest)
+        if found is None:
+            return None
+        return {"reason": found.override, "by": found.by, "when": found.when, "env": found.env}
 
 
 def store_of(project: Project) -> Store:

@@ -15,7 +15,7 @@ from stages.model.policy import Policy
 from stages.project import Project
 from stages.records.stage import outputs_of
 from stages.serving.predictor import Predictor
-from stages.store.base import find
+from stages.store.base import find, override_of
 from stages.store.version import CODE
 from stages.targets.base import Target
 from stages.targets.environment import Environment, store_of
@@ -151,6 +151,7 @@ def _entry(
 ) -> dict[str, Any]:
     alias = environment.alias()
     move = {} if alias is None else alias.move.plain()
+    overridden = None if alias is None else environment.override(alias.digest)
     serving = environment.target().serving() if looked else []
     urls = [s.url for s in serving if s.url is not None and alias is not None and s.version == alias.digest]
     return {
@@ -161,7 +162,7 @@ def _entry(
         "by": move.get("by"),
         "action": move.get("action"),
         "why": move.get("why"),
-        "override": move.get("override"),
+        "override": None if overridden is None else overridden["reason"],
         "url": urls[-1] if urls else None,
         "answers": answers,
         "processes": [{"version": s.version, **s.details} for s in serving],
@@ -172,7 +173,14 @@ def _entry(
 def history(project: Project, env: str | None = None) -> list[dict[str, Any]]:
     """Every change of an environment, the oldest first: `when env action from to by why override generation`."""
     environment = Environment.of(project, env)
-    return [move.plain() for move in environment.store.history(environment.model, environment.name)]
+    moves = environment.store.history(environment.model, environment.name)
+    known = [*environment.store.promotions(environment.model, strict=False), *moves[-1:]]
+    found = []
+    for move in moves:
+        # earlier releases did not repeat the override of a version in later moves of it
+        earlier = None if move.override else override_of([one for one in known if one.when <= move.when], move.digest)
+        found.append(move.plain() | ({} if earlier is None else {"override": earlier.override}))
+    return found
 
 
 def stop(project: Project, env: str | None = None) -> list[dict[str, Any]]:

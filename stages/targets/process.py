@@ -84,7 +84,7 @@ class ProcessTarget:
             state_folder=self._states,
             log=self.place.log,
             words=words,
-            environment=self._environment(),
+            environment={**self._environment(), **version.variables()},
         )
         self._candidate.await_state(ready_seconds(), "private_port")
 

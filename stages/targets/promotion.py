@@ -29,8 +29,10 @@ log = logging.getLogger("mlci")
 def next_move(
     environment: Environment, action: str, digest: str, by: str | None, why: str, override: str | None = None
 ) -> Move:
-    """The move that would make `digest` serve the environment, after the one that the store knows last."""
+    """The move that would make `digest` serve the environment, after the one that the store knows last. An override
+    belongs to the version, so that a later move repeats it."""
     current = environment.alias()
+    known = environment.override(digest) if override is None else None
     return Move(
         when=_now(),
         env=environment.name,
@@ -39,7 +41,7 @@ def next_move(
         digest=digest,
         by=who(by),
         why=why,
-        override=override,
+        override=override if known is None else known["reason"],
         generation=1 if current is None else current.generation + 1,
     )
 

@@ -54,15 +54,16 @@ class Attempt:
         version, url = deployment["version"], deployment["url"]
         verb = "still serves" if status == "skipped" else "serves"
         text = f"{version[:12]} {verb} {self._environment.name}" + (f" at {url}" if url else "")
-        if promotion.get("override"):
-            text += f" (gate overridden by {promotion['by']}: {promotion['override']})"
+        overridden = None if version is None else self._environment.override(version)
+        if overridden is not None:
+            text += f" (gate overridden by {overridden['by']}: {overridden['reason']})"
         summary = {
             "text": text,
             "env": self._environment.name,
             "version": version,
             "url": url,
             "by": promotion.get("by"),
-            "override": promotion.get("override"),
+            "override": None if overridden is None else overridden["reason"],
             "previous": promotion.get("from"),
         }
         finished = self._result(status, summary, 0, None)

@@ -78,6 +78,7 @@ class ServiceTarget:
             )
         if self.rollout.port is not None:
             self._require_ipvs()
+        self.setting = self.setting.telling(version.variables())
         secret = {} if self._key is None else {"MLCI_API_KEY": self._key}
         setting = dataclasses.replace(self.setting, environment={**self.setting.environment, **secret})
         self._trial = Trial(client, setting, self._source, version)

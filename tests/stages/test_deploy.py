@@ -26,6 +26,7 @@ from stages.project import Project
 from stages.records import result
 from stages.rollback import rollback
 from stages.store import model_digest
+from stages.store.version import files_of
 from stages.targets import operate, services
 from stages.targets.client import Client
 from stages.targets.environment import Environment
@@ -283,6 +284,103 @@ def test_an_override_is_recorded_for_ever(project: Project) -> None:
     (move,) = operate.history(project)
     assert (move["override"], move["by"], move["why"]) == ("the director wants it", "Ada", "overridden: too bad")
     assert operate.status(project)[0]["override"] == "the director wants it"
+
+
+def model_page(project: Project) -> Any:
+    port = project.config.deploy["local"].port
+    assert port is not None
+    return Client("127.0.0.1", port).get("/model").body
+
+
+def test_an_override_goes_with_the_version(project: Project) -> None:
+    """Through a rollback and a later deployment: status, history, card and service show it."""
+    (project.folder("train") / "MODEL_CARD.md").write_text("# demo\n\n## Owner\n\nAda\n")
+    modelkit.write_result(project, "train")
+    modelkit.judge(project, approved=False)
+    deploy(project, override_gate="the | director", by="Ada")
+    one = model_digest(project.folder("train"))
+    assert model_page(project)["override"]["reason"] == "the | director"
+    assert model_page(project)["override"]["by"] == "Ada"
+    retrain(project, 2)
+    deploy(project)
+    assert model_page(project)["override"] is None
+    assert operate.status(project)[0]["override"] is None
+
+    done = rollback(project, by="Bob")
+    assert "gate overridden by Ada: the | director" in done.summary["text"]
+    assert operate.status(project)[0]["override"] == "the | director"
+    assert [move["override"] for move in operate.history(project)] == ["the | director", None, "the | director"]
+    assert model_page(project)["override"]["by"] == "Ada"
+    folder = Environment.of(project).version(one).folder
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert card.startswith("# demo\n\n## Owner\n\nAda\n\n## Gate overridden\n\n- the \\| director (Ada, ")
+    assert json.loads((folder / "override.json").read_text())["env"] == "local"
+
+    log = project.store / "aliases" / "demo" / "promotions.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[-1]["override"] = None  # as earlier releases wrote it
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert operate.history(project)[-1]["override"] == "the | director"
+
+
+def test_a_rollback_goes_only_to_what_served_there(project: Project) -> None:
+    deploy(project)
+    one = model_digest(project.folder("train"))
+    two = retrain(project, 2)
+    Environment.of(project).store.put("demo", files_of(project))
+    with pytest.raises(GateError) as refused:
+        rollback(project, to=two[:12])
+    assert (refused.value.code, refused.value.exit_code) == ("DEP_NEVER_SERVED", 4)
+    assert "mlci promote" in refused.value.todo
+    assert one[:12] in refused.value.todo
+    assert serving(project) == one
+    assert len(operate.history(project)) == 1
+
+
+def test_a_rollback_looks_at_the_approval_again(project: Project) -> None:
+    deploy(project)
+    one = model_digest(project.folder("train"))
+    config = project.root / "ml.yaml"
+    text = config.read_text()
+    two = retrain(project, 2)
+    deploy(project)
+
+    config.write_text(text + "validate: {metrics: {accuracy: {min: 0.99}}}\n")
+    stricter = Project.open(config)
+    with pytest.raises(GateError) as refused:
+        rollback(stricter)
+    assert refused.value.code == "DEP_NOT_APPROVED"
+    assert "validate.metrics.accuracy was added" in refused.value.what
+    assert "--override-gate" in refused.value.todo
+    assert serving(project) == two
+    for reason, by in ((" ", "Ada"), ("now", None)):
+        with pytest.raises(UsageError) as wrong:
+            rollback(stricter, override_gate=reason, by=by)
+        assert wrong.value.code == "CFG_USAGE"
+    assert rollback(stricter, to=one[:12], override_gate="two is worse", by="Ada").summary["version"] == one
+    assert operate.status(stricter)[0]["override"] == "two is worse"
+    operate.stop(project)
+    assert rollback(stricter, to=one[:12]).status == "done", "what is promoted may always be started again"
+
+
+def test_a_damaged_line_of_the_log_stops_whoever_moves_an_alias(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(project)
+    two = retrain(project, 2)
+    deploy(project)
+    log = project.store / "aliases" / "demo" / "promotions.jsonl"
+    log.write_text("{'when'\n" + log.read_text())
+    retrain(project, 3)
+    for act in (deploy, rollback):
+        with pytest.raises(InfraError) as refused:
+            act(project)
+        assert (refused.value.code, refused.value.exit_code) == ("STO_LOG", 5)
+        assert "promotions.jsonl: line 1 " in refused.value.what
+    assert serving(project) == two
+    assert operate.status(project)[0]["version"] == two
+    assert len(operate.history(project)) == 2
+    assert "line 1 of the promotion log is damaged" in caplog.text
 
 
 def test_a_changed_model_is_not_deployed(tmp_path: Path) -> None:

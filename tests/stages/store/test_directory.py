@@ -191,6 +191,78 @@ def test_a_line_that_a_killed_run_did_not_write_is_not_lost(
     assert [m.generation for m in store.history("demo", "live")] == [1, 2, 3]
 
 
+DAMAGED = {
+    "no JSON": b"#####",
+    "a list": b"[1, 2]",
+    "a number": b"7",
+    "deep": b"[" * 100_000,
+    "a missing key": b'{"when": "x", "env": "live"}',
+    "a wrong type": b'{"when": 1, "env": "live", "action": "deploy", "to": "d", "by": "b", "why": "", "generation": 1}',
+    "a text for a number": b'{"when": "", "env": "", "action": "", "to": "d", "by": "b", "why": "", "generation": ""}',
+    "no text": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_line_is_not_passed_over_by_whoever_moves(
+    store: DirectoryStore, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.move("demo", move(1, "d1"))
+    store.move("demo", move(2, "d2", origin="d1"))
+    log = store.root / "aliases" / "demo" / "promotions.jsonl"
+    first, second = log.read_bytes().splitlines()
+    log.write_bytes(b"\n".join([first, DAMAGED[name], second, b""]))
+    before = {path: path.read_bytes() for path in store.root.rglob("*.json*")}
+    for act in (lambda: store.move("demo", move(3, "d3")), lambda: store.promotions("demo")):
+        with pytest.raises(InfraError) as refused:
+            act()
+        assert refused.value.code == "STO_LOG"
+        assert f"{log}: line 2 " in refused.value.what
+    assert {path: path.read_bytes() for path in store.root.rglob("*.json*")} == before
+    assert [m.digest for m in store.history("demo", "live")] == ["d1", "d2"]
+    assert "line 2 of the promotion log is damaged" in caplog.text
+
+
+def test_a_line_that_was_cut_is_damage_where_it_stands_nowhere_else(store: DirectoryStore) -> None:
+    for number in (1, 2, 3):
+        store.move("demo", move(number, f"d{number}"))
+    log = store.root / "aliases" / "demo" / "promotions.jsonl"
+    lines = log.read_bytes().splitlines()
+    log.write_bytes(b"\n".join([lines[0], lines[1][:40], lines[2], b""]))
+    with pytest.raises(InfraError, match="line 2 "):
+        store.promotions("demo")
+    log.write_bytes(b"\n".join([lines[0], lines[1], lines[2][:40]]))
+    assert [m.digest for m in store.promotions("demo")] == ["d1", "d2", "d3"], "the alias has it whole"
+
+
+def test_what_a_later_release_adds_to_a_move_is_no_damage(store: DirectoryStore) -> None:
+    store.move("demo", move(1, "d1"))
+    log = store.root / "aliases" / "demo" / "promotions.jsonl"
+    log.write_text(json.dumps(json.loads(log.read_text()) | {"tracking": {"run": 7}}) + "\n")
+    store.move("demo", move(2, "d2"))
+    assert [m.digest for m in store.promotions("demo")] == ["d1", "d2"]
+
+
+def test_files_that_describe_a_version_can_be_replaced(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = store.put("demo", FILES | {"MODEL_CARD.md": b"card"})
+    store.describe("demo", digest, {"MODEL_CARD.md": b"another", "override.json": b"{}"})
+    folder = store.get("demo", digest)
+    assert store.read("demo", digest, "MODEL_CARD.md") == b"another"
+    assert (folder / "override.json").read_bytes() == b"{}"
+    assert store.versions("demo") == [digest]
+    with pytest.raises(ValueError, match=r"signature\.json"):
+        store.describe("demo", digest, {"signature.json": b"{}"})
+
+    def dies(content: Path | bytes, to: Path) -> dict[str, Any]:
+        raise OSError(28, "No space left on device", str(to))
+
+    with monkeypatch.context() as killed:
+        killed.setattr(module, "_copy", dies)
+        with pytest.raises(InfraError, match="STO_WRITE"):
+            store.describe("demo", digest, {"MODEL_CARD.md": b"third"})
+    assert store.get("demo", digest).is_dir(), "a version is whole whatever happens in between"
+
+
 def test_environments_share_a_log_but_not_a_history(store: DirectoryStore) -> None:
     store.move("demo", move(1, "d1", env="a"))
     store.move("demo", move(1, "d2", env="b"))
