@@ -70,7 +70,11 @@ def _sound(found: Result) -> bool:
         return False
     known = found.error is None or (isinstance(found.error, dict) and {"code", "what", "todo"} <= found.error.keys())
     seconds = isinstance(found.seconds, int | float) and isinstance(found.stage, str)
-    return known and seconds and all(isinstance(one, dict) and {"sha256", "size"} <= one.keys() for one in found.outputs.values())
+    return (
+        known
+        and seconds
+        and all(isinstance(one, dict) and {"sha256", "size"} <= one.keys() for one in found.outputs.values())
+    )
 
 
 def digests_of(folder: Path) -> dict[str, dict[str, Any]]:
