@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import tarfile
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from stages.answer import Answer
 from stages.errors import ArtefactError, UsageError
@@ -17,11 +17,14 @@ from stages.records import jsonfile, result
 from stages.records.atomic import disk_errors
 from stages.records.digest import canonical_json
 from stages.records.lock import exclusive, recover
+from stages.records.regular import is_inside
 from stages.records.stage import swap_in
 
 #: Stages that travel; a deployment belongs to the machine that made it.
 STAGES = ("prepare", "train", "test", "validate")
 MANIFEST = "mlci-pack.json"
+#: The largest manifest or header of an entry, in bytes.
+_MAX_READ = 64 << 20
 
 
 def pack(project: Project, file: Path) -> Answer:
@@ -42,8 +45,11 @@ def pack(project: Project, file: Path) -> Answer:
         for stage in STAGES:
             folder = project.folder(stage)
             last = result.read(folder)
-            if last is None:
+            if last is None and not folder.exists():
                 continue
+            if last is None:
+                what = f"{project.show(folder / result.FILE)}: is missing, or no record of a stage"
+                raise ArtefactError("MOD_RECORD", what, f"rebuild it with: mlci {stage}, or remove the folder")
             changed = last.changed_outputs(folder)
             if changed:
                 shown = project.show(folder / changed[0])
@@ -60,7 +66,7 @@ def pack(project: Project, file: Path) -> Answer:
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         with disk_errors(file):
             try:
-                with tarfile.open(temporary, "w") as archive:
+                with tarfile.open(temporary, "w", dereference=True) as archive:
                     _add(archive, MANIFEST, canonical_json(manifest))
                     for name, path in files.items():
                         archive.add(path, name, recursive=False, filter=_plain)
@@ -80,7 +86,7 @@ def unpack(project: Project, file: Path) -> Answer:
         MOD_PACK_OTHER (another model's); InfraError: DEP_DISK.
     """
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "no such file"
+        what = "is a folder" if file.is_dir() else "is no regular file" if file.exists() else "no such file"
         raise UsageError("CFG_FILE", f"{project.show(file)}: {what}", "give a file written by: mlci pack FILE")
     with exclusive(project.work):
         arriving = project.work / ".tmp" / "arriving"
@@ -93,9 +99,7 @@ def unpack(project: Project, file: Path) -> Answer:
                 raise ArtefactError("MOD_PACK_OTHER", what, "unpack it in the repository that it was packed in")
             stages = [stage for stage in STAGES if (arriving / stage).is_dir()]
             for stage in stages:
-                last = result.read(arriving / stage)
-                if last is None or last.changed_outputs(arriving / stage):
-                    raise _damaged(file, f"{stage} does not match its own record")
+                _check_stage(file, manifest["files"], arriving / stage)
             for stage in stages:
                 swap_in(project, stage, arriving / stage)
         finally:
@@ -104,36 +108,89 @@ def unpack(project: Project, file: Path) -> Answer:
     return Answer([line], {"file": str(file), "stages": stages})
 
 
+def _check_stage(file: Path, names: Mapping[str, str], folder: Path) -> None:
+    """A stage holds what its own record names, and nothing else."""
+    last = result.read(folder)
+    if last is None or last.stage != folder.name or last.changed_outputs(folder):
+        raise _damaged(file, f"{folder.name} does not match its own record")
+    known = {f"{folder.name}/{name}" for name in (*last.outputs, result.FILE)}
+    extra = sorted(name for name in names if name.startswith(f"{folder.name}/") and name not in known)
+    if extra:
+        raise _damaged(file, f"{extra[0]} is in no record")
+
+
 def _extract(file: Path, into: Path) -> dict[str, Any]:
     """Write what the manifest lists, checking each digest; nothing else in the archive is touched."""
     try:
-        with disk_errors(into), tarfile.open(file, "r:") as archive:
+        with file.open("rb") as stream, tarfile.open(fileobj=_Careful(stream), mode="r:") as archive:
             first = archive.next()
-            if first is None or first.name != MANIFEST or not first.isreg() or first.issparse():
+            if first is None or first.name != MANIFEST or not first.isfile() or first.size > _MAX_READ:
                 raise _damaged(file, "it has no manifest")
             manifest: dict[str, Any] = jsonfile.parse(_content(archive, first))
-            if not isinstance(manifest["name"], str):
-                raise _damaged(file, "its manifest names no model")
+            wrong = _wrong_in(manifest)
+            if wrong:
+                raise _damaged(file, f"its manifest is damaged: {wrong}")
             expected = dict(manifest["files"])
             while (member := archive.next()) is not None:
                 digest = expected.pop(member.name, None)
-                parts = PurePosixPath(member.name).parts
-                plain = member.isfile() and not member.issparse()  # a sparse file of 1 KB may unpack to terabytes
-                if digest is None or not plain or parts[0] not in STAGES or ".." in parts:
+                if digest is None or not member.isfile() or member.issparse():
                     raise _damaged(file, f"unexpected entry {member.name!r}")
-                target = into.joinpath(*parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source = archive.extractfile(member)
-                assert source is not None
-                with target.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-                if _sha256(target) != digest:
+                _write(archive, member, into / member.name)
+                if _sha256(into / member.name) != digest:
                     raise _damaged(file, f"{member.name} has another digest than the manifest says")
             if expected:
                 raise _damaged(file, f"{next(iter(expected))} is missing")
             return manifest
-    except (tarfile.TarError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (tarfile.TarError, ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError) as error:
         raise _damaged(file, str(error)) from error
+
+
+def _wrong_in(manifest: Any) -> str | None:
+    """What is wrong with a manifest; None: nothing. Its names stay in the folders of stages, each a file of its own."""
+    if not isinstance(manifest, dict) or manifest.get("schema_version") != 1:
+        return "it is none of this release"
+    files = manifest.get("files")
+    if not isinstance(manifest.get("name"), str) or not isinstance(files, dict) or not files:
+        return "name or files is missing"
+    for name, digest in files.items():
+        parts = name.split("/")
+        if not is_inside(name) or len(parts) < 2 or parts[0] not in STAGES or not isinstance(digest, str):
+            return f"entry {name[:200]!r}"
+        if any("/".join(parts[:end]) in files for end in range(1, len(parts))):
+            return f"entry {name[:200]!r} lies in a file"
+    return None
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    source = archive.extractfile(member)
+    if source is None:
+        raise tarfile.ReadError(f"{member.name} has no content")
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        out = target.open("wb")
+    with out:
+        while piece := source.read(1 << 20):
+            with disk_errors(target):
+                out.write(piece)
+
+
+class _Careful(io.RawIOBase):
+    """A file that does not give more at once than a header can need: one entry may claim any size of header."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_READ:
+            raise tarfile.ReadError(f"it has a header of {size:,} bytes")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _damaged(file: Path, why: str) -> ArtefactError:

@@ -136,7 +136,8 @@ def _digest(path: Path, recorded: dict[str, Any], started: float | None) -> str:
 def _test_changes(project: Project, last: Result) -> list[str]:
     """Tests and modules that are others than when the tests ran. What the tests themselves wrote does not count, nor
     does a module outside of their folders that is not here or that they did not know."""
-    root, rewritten = project.root, last.summary.get("rewritten") or []
+    root, rewritten = project.root, last.summary.get("rewritten")
+    rewritten = rewritten if isinstance(rewritten, list) else []
     configured = [text for text in (project.config.test.unit, project.config.test.integration) if text is not None]
     folders = [project.path(text) for text in configured]
     found = []

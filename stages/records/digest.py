@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stages.records.regular import is_inside, open_regular
+
 
 class Digest(NamedTuple):
     """Content of a file: hexadecimal SHA-256 and size in bytes."""
@@ -18,17 +20,21 @@ class Digest(NamedTuple):
 
 
 def sha256_file(path: Path) -> Digest:
-    """Digest of a file's bytes. Raises: OSError."""
-    with path.open("rb") as stream:
+    """Digest of a regular file's bytes. Raises: OSError: it is something else, or cannot be read."""
+    with open_regular(path) as stream:
         digest = hashlib.file_digest(stream, "sha256")
         return Digest(digest.hexdigest(), stream.tell())
 
 
 def damaged(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Names of the files that are missing from `folder` or differ from the record: name → `sha256` and `size`."""
+    """Names of the files that are missing from `folder` or differ from the record: name → `sha256` and `size`. A name
+    that leads out of the folder is one of them, and is not looked at."""
     found = []
     for name, known in recorded.items():
         path = folder / name
+        if not is_inside(name):
+            found.append(name)
+            continue
         try:
             status = path.stat()
             same = stat.S_ISREG(status.st_mode) and status.st_size == known["size"]  # a pipe would never end

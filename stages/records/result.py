@@ -9,9 +9,17 @@ from typing import Any
 from stages.records import jsonfile
 from stages.records.atomic import write_json
 from stages.records.digest import Digest, damaged, sha256_file
+from stages.records.regular import is_inside
 
 SCHEMA_VERSION = 1
 FILE = "result.json"
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("stage", "status", "started", "python"), str),
+    **dict.fromkeys(("exit_code", "peak_rss_bytes"), int),
+    "seconds": (int, float),
+    **dict.fromkeys(("inputs", "outputs", "config", "libraries", "summary"), dict),
+}
 
 
 @dataclass
@@ -53,28 +61,38 @@ def read(folder: Path) -> Result | None:
     """The record in `folder`; None where there is no valid one: such a folder does not exist for mlci."""
     try:
         data = jsonfile.parse(jsonfile.content(folder / FILE))
-        if data["schema_version"] != SCHEMA_VERSION or data["status"] not in ("done", "skipped", "failed"):
-            return None
-        found = Result(**data)
-        return found if _sound(found) else None
-    except (OSError, ValueError, TypeError, KeyError):
+        return Result(**data) if _is_record(data) else None
+    except (OSError, ValueError, TypeError):
         return None
 
 
-def _sound(found: Result) -> bool:
-    """Whether everything that is looked into has the shape that `Result` says."""
-    mappings = (found.inputs, found.outputs, found.config, found.libraries, found.summary, found.key)
-    if not all(isinstance(one, dict) for one in mappings) or not isinstance(found.exit_code, int):
+def _is_record(data: Any) -> bool:
+    """Whether every part that is relied on has its shape. Names of outputs and of modules stay in their folders."""
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         return False
-    if not all(isinstance(one, dict) for one in found.inputs.values()):
+    kinds = all(isinstance(data.get(name), kind) and type(data[name]) is not bool for name, kind in _KINDS.items())
+    if not kinds or data["status"] not in ("done", "skipped", "failed"):
         return False
-    known = found.error is None or (isinstance(found.error, dict) and {"code", "what", "todo"} <= found.error.keys())
-    seconds = isinstance(found.seconds, int | float) and isinstance(found.stage, str)
-    return (
-        known
-        and seconds
-        and all(isinstance(one, dict) and {"sha256", "size"} <= one.keys() for one in found.outputs.values())
+    key, error = data.get("key", {}), data.get("error")
+    shaped = _are_digests(data["inputs"]) and _are_digests(data["outputs"]) and all(map(is_inside, data["outputs"]))
+    shaped = shaped and _are_texts(data["libraries"]) and isinstance(data.get("git_commit"), str | None)
+    if not shaped or not isinstance(key, dict) or not _are_digests(key.get("inputs") or {}):
+        return False
+    files = key.get("user_files") or {}
+    if not (_are_texts(files) and all(map(is_inside, files)) and _are_texts(key.get("libraries") or {})):
+        return False
+    return error is None or (_are_texts(error) and error.keys() >= {"code", "what", "todo"})
+
+
+def _are_digests(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(one, dict) and isinstance(one.get("sha256"), str) and type(one.get("size")) is int
+        for one in value.values()
     )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(name and isinstance(one, str) for name, one in value.items())
 
 
 def digests_of(folder: Path) -> dict[str, dict[str, Any]]:

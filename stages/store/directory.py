@@ -13,6 +13,7 @@ from typing import Any
 from stages.errors import InfraError, UsageError
 from stages.records import jsonfile
 from stages.records.digest import damaged, sha256_file
+from stages.records.regular import open_regular
 from stages.store import record
 from stages.store.base import (
     Alias,
@@ -100,8 +101,8 @@ class DirectoryStore:
         known = record.read(home)
         if known is None or file not in known.files:
             raise UsageError("STO_UNKNOWN", f"the store has no {file} of version {digest!r}", "see: mlci history")
-        with _reading(home / file):
-            content = (home / file).read_bytes()
+        with _reading(home / file), open_regular(home / file) as stream:
+            content = stream.read(known.files[file]["size"] + 1)
         if content_digest(content) != known.files[file]["sha256"]:
             raise record.mismatch(str(home), file)
         return content

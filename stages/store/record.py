@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from stages.errors import ArtefactError
 from stages.records import jsonfile
+from stages.records.regular import is_inside
 
 COMPLETE = "complete.json"
 
@@ -33,7 +34,7 @@ class Record:
             data = jsonfile.parse(content)
             files, when = data["files"], data["when"]
             sound = isinstance(files, dict) and isinstance(when, float)
-            sound = sound and all(_inside(name) and _sound(file) for name, file in files.items())
+            sound = sound and all(is_inside(name) and _is_file(file) for name, file in files.items())
         except (ValueError, KeyError, TypeError):
             return None
         return cls(files, when) if sound else None
@@ -65,10 +66,5 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _sound(file: Any) -> bool:
-    return isinstance(file, dict) and isinstance(file.get("sha256"), str) and isinstance(file.get("size"), int)
-
-
-def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+def _is_file(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("sha256"), str) and type(value.get("size")) is int

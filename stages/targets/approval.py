@@ -76,6 +76,9 @@ def _gate(project: Project, digest: str) -> MlciError | None:
         gate = read_json(folder / "gate.json")
     except ArtefactError as error:
         return GateError("DEP_NOT_APPROVED", error.what, todo)
+    if not isinstance(gate, dict):
+        todo = "something else wrote it; run: mlci validate"
+        return ArtefactError("GATE_RECORD", f"{project.show(folder / 'gate.json')}: is no verdict", todo)
     if gate.get("model") != digest:
         return GateError("DEP_NOT_APPROVED", "the gate's word is about another model than the one in .mlci/train", todo)
     changed = _verdict_changes(project, judged, digest)
