@@ -17,7 +17,7 @@ import orjson
 from stages.serving import page
 from stages.serving.batcher import Batcher, Overloaded
 from stages.serving.deadline import Deadlines
-from stages.serving.decode import Decoded, Problem, json_type
+from stages.serving.decode import Decoded, Problem
 from stages.serving.http import (
     JSON,
     Disconnected,
@@ -29,7 +29,7 @@ from stages.serving.http import (
     answer,
     header,
     parse,
-    read_body,
+    rows_of,
     too_long,
     whole_body,
 )
@@ -37,6 +37,7 @@ from stages.serving.limits import Limits
 from stages.serving.monitoring import Monitoring
 from stages.serving.openapi import document
 from stages.serving.predictor import Predictor, RowsRefused
+from stages.serving.upload import AT_ONCE_BYTES, Upload, Uploads
 
 log = logging.getLogger("mlci")
 access = logging.getLogger("mlci.access")
@@ -89,6 +90,8 @@ class Service:
         self._batcher = Batcher(
             predictor.predict, self.limits.max_batch_rows, self.limits.max_waiting_rows, self.monitoring.batch
         )
+        self._decoder = predictor.decoder
+        self._uploads = Uploads(predictor.decoder, self.limits)
         self._openapi = answer(document(predictor.signature, about.version, self.limits, api_key is not None))
         self._model = answer(_described(predictor, about))
         html = b"text/html; charset=utf-8"
@@ -172,14 +175,19 @@ class Service:
         if len(deadlines) >= limits.max_concurrency:
             raise Refused(429, "SRV_BUSY", "too many requests at once; try again", headers=_RETRY, close=True)
         _check_head(dict(scope["headers"]), limits.max_body_bytes)
-        body: bytes | None = None
+        upload: Upload | None = None
+        arrived = False
         task = deadlines.begin()
         try:
             message = await receive()
             body = whole_body(message, limits.max_body_bytes)
-            if body is None:
-                body = await read_body(message, receive, limits.max_body_bytes)
-            decoded = self._decoded(body)
+            if body is not None and len(body) <= AT_ONCE_BYTES:
+                arrived = True
+                decoded = self._decoder.decode(rows_of(parse(body), limits.max_rows))
+            else:
+                upload = Upload(self._uploads)
+                decoded = await upload.decode(message, receive)
+            self._check(decoded)
             if decoded.rows <= self.predictor.inline_rows:
                 found = self.predictor.answer(decoded)
             else:
@@ -187,21 +195,26 @@ class Service:
         except asyncio.CancelledError:
             if not deadlines.over(task):
                 raise
-            raise _late(limits.deadline_seconds, body) from None
+            raise _late(limits.deadline_seconds, arrived if upload is None else upload.arrived) from None
+        except Refused as refused:
+            refused.close |= upload is not None and not upload.arrived
+            raise
         except Overloaded:
             raise Refused(503, "SRV_OVERLOADED", "too many rows are waiting; try again", headers=_RETRY) from None
         except RowsRefused as refused:
             raise _unanswered(refused) from None
         finally:
             deadlines.end(task)
+            if upload is not None:
+                upload.end()
         self.monitoring.answered.rows += decoded.rows
         content: dict[str, Any] = {"predictions": found.predictions}
         if found.probabilities is not None:
             content["probabilities"] = found.probabilities
         return Response(200, orjson.dumps(content))
 
-    def _decoded(self, body: bytes) -> Decoded:
-        decoded = self.predictor.decoder.decode(_rows(body, self.limits.max_rows))
+    def _check(self, decoded: Decoded) -> None:
+        """Count what was decoded. Raises: Refused: 422, values do not meet the contract."""
         if decoded.unknown or decoded.ignored:
             self.monitoring.unknown.inc(decoded.unknown)
             self.monitoring.ignored.inc(decoded.ignored)
@@ -211,7 +224,6 @@ class Service:
             raise Refused(422, "DAT_REFUSED", f"{values} not meet the contract", decoded.problems, decoded.refused)
         if decoded.unseen:
             self.monitoring.unseen(decoded.unseen)
-        return decoded
 
     async def _live(self, scope: Scope, receive: Receive) -> Response:
         return answer({"status": "alive"})
@@ -271,25 +283,9 @@ def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
         raise too_long(most)
 
 
-def _rows(body: bytes, most: int) -> list[Any]:
-    found = parse(body)
-    rows = found.get("rows") if type(found) is dict else None
-    if type(rows) is not list:
-        if not isinstance(found, dict):
-            problem = Problem("", "DAT_ROW_SHAPE", 'an object: {"rows": [...]}', json_type(found))
-        else:
-            got = json_type(rows) if "rows" in found else "nothing"
-            problem = Problem("/rows", "DAT_ROW_SHAPE", "an array of rows", got)
-        raise Refused(422, "DAT_REFUSED", f"expected {problem.expected}", [problem])
-    if len(rows) > most:
-        problem = Problem("/rows", "SRV_TOO_MANY_ROWS", f"at most {most} rows", f"{len(rows)} rows")
-        raise Refused(413, "SRV_TOO_MANY_ROWS", f"{len(rows)} rows came, {most} are taken at once", [problem])
-    return rows
-
-
-def _late(seconds: float, body: bytes | None) -> Refused:
+def _late(seconds: float, arrived: bool) -> Refused:
     within = f"within {seconds:g} s"
-    if body is None:
+    if not arrived:
         return Refused(408, "SRV_SLOW_BODY", f"the body did not arrive {within}", close=True)
     return Refused(504, "SRV_DEADLINE", f"no answer {within}; send fewer rows at once", headers=_RETRY)
 

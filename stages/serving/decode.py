@@ -91,8 +91,8 @@ class Decoder:
         self._levels = {name: frozenset(known) for name, known in (levels or {}).items() if name in self._known}
         self._single = SingleRows(self.features, [check for _, check, _, _ in self._checks], Bad, self._levels)
 
-    def decode(self, rows: Sequence[Any]) -> Decoded:
-        """Check all values of all rows."""
+    def decode(self, rows: Sequence[Any], first: int = 0) -> Decoded:
+        """Check all values of all rows; `first`: the number of the first of them in the request."""
         if len(rows) == 1 and type(rows[0]) is dict:
             single = self._single.values(rows[0])
             if single is not None:
@@ -101,7 +101,8 @@ class Decoder:
         refused = len(shapes)
         wanted = "an object: column → value"
         problems: list[tuple[int, int, Problem]] = [
-            (i, -1, Problem(f"/rows/{i}", "DAT_ROW_SHAPE", wanted, json_type(rows[i]))) for i in shapes[:MAX_PROBLEMS]
+            (i, -1, Problem(f"/rows/{first + i}", "DAT_ROW_SHAPE", wanted, json_type(rows[i])))
+            for i in shapes[:MAX_PROBLEMS]
         ]
         whole = rows if not shapes else [row if type(row) is dict else None for row in rows]
         columns: dict[str, list[Any]] = {}
@@ -109,7 +110,7 @@ class Decoder:
             values, bad = _column(whole, name, check, nullable)
             refused += len(bad)
             for i, found in bad[:MAX_PROBLEMS]:
-                problems.append((i, place, self._problem(rows[i], i, name, found, expected)))
+                problems.append((i, place, self._problem(rows[i], first + i, name, found, expected)))
             columns[name] = values
         ignored, unknown = self._extra(whole)
         if refused:

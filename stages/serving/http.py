@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from stages.serving.decode import Problem
+from stages.serving.decode import Problem, json_type
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -122,32 +122,50 @@ def whole_body(message: Message, most: int) -> bytes | None:
     return None if message.get("more_body") else body
 
 
-async def read_body(message: Message, receive: Receive, most: int) -> bytes:
-    """The body that begins with `message`. Raises: as `whole_body`."""
-    parts, size = [], 0
-    while True:
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            raise too_long(most)
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-
-
 def too_long(most: int) -> Refused:
     """The answer to a body of more than `most` bytes, which is not read to its end."""
     return Refused(413, "SRV_BODY_TOO_LARGE", f"a body may have {most} bytes; send fewer rows at once", close=True)
 
 
-def parse(body: bytes) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no Infinity, no comments. Raises: Refused: 400, pointing at the whole body."""
+def too_many_rows(most: int) -> Refused:
+    """The answer to more than `most` rows."""
+    problem = Problem("/rows", "SRV_TOO_MANY_ROWS", f"at most {most} rows", "more")
+    detail = f"at most {most} rows are taken at once; send the others in another request"
+    return Refused(413, "SRV_TOO_MANY_ROWS", detail, [problem])
+
+
+def not_json(got: str) -> Refused:
+    """The answer to a body that is not JSON; `got` says why."""
+    problem = Problem("", "DAT_JSON", "JSON as RFC 8259 has it", got)
+    return Refused(400, "DAT_JSON", f"the body is not JSON: {got}", [problem])
+
+
+def parse(body: bytes, start: int = 0) -> Any:
+    """JSON as RFC 8259 has it: no NaN, no Infinity, no comments; `start`: the place of `body` in the whole.
+
+    Raises:
+        Refused: 400, pointing at the whole body.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        got = "nothing" if not body.strip() else f"an error at byte {error.pos}"
-        problem = Problem("", "DAT_JSON", "JSON as RFC 8259 has it", got)
-        raise Refused(400, "DAT_JSON", f"the body is not JSON: {got}", [problem]) from None
+        raise not_json("nothing" if not body.strip() else f"an error at byte {start + error.pos}") from None
+
+
+def rows_of(document: Any, most: int) -> list[Any]:
+    """The rows of a decoded body.
+
+    Raises:
+        Refused: 422, it has no array of rows; 413, more than `most`.
+    """
+    rows = document.get("rows") if type(document) is dict else None
+    if type(rows) is not list:
+        if not isinstance(document, dict):
+            problem = Problem("", "DAT_ROW_SHAPE", 'an object: {"rows": [...]}', json_type(document))
+        else:
+            got = json_type(rows) if "rows" in document else "nothing"
+            problem = Problem("/rows", "DAT_ROW_SHAPE", "an array of rows", got)
+        raise Refused(422, "DAT_REFUSED", f"expected {problem.expected}", [problem])
+    if len(rows) > most:
+        raise too_many_rows(most)
+    return rows

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -27,12 +28,16 @@ from stages.records import jsonfile
 from stages.records.atomic import write_json
 from stages.serving import sockets
 from stages.serving.app import Service
-from stages.serving.connection import Connection, Patience
+from stages.serving.connection import Connection
+from stages.serving.patience import Patience
 
 log = logging.getLogger("mlci")
 
 #: Longer than the minute that proxies commonly keep a connection, so that they close it first.
 KEEP_ALIVE_SECONDS = 65
+_ACCEPTED_AT_ONCE = 64
+#: Descriptors that are kept for other things than connections.
+_OTHER_DESCRIPTORS = 64
 
 
 @dataclass
@@ -87,7 +92,7 @@ class Server(uvicorn.Server):
         self._ending: asyncio.Task[None] | None = None
         self._withdrawing: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
-        self._patience: Patience | None = None
+        self._patience = Patience(service.limits.deadline_seconds, _connections(service.limits.max_connections))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -105,7 +110,6 @@ class Server(uvicorn.Server):
             (signal.SIGUSR2, self.withdraw),
         ):
             loop.add_signal_handler(number, action)
-        self._patience = Patience(self.server_state.connections, self.service.limits.deadline_seconds)
         self._patience.look()
         if self.listening.lifeline is not None:
             loop.add_reader(self.listening.lifeline, self._lifeline)
@@ -121,8 +125,7 @@ class Server(uvicorn.Server):
         self._write_state()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._patience is not None:
-            self._patience.end()
+        self._patience.end()
         await super().shutdown(sockets)
         if self.listening.state is not None:
             self.listening.state.unlink(missing_ok=True)
@@ -155,11 +158,11 @@ class Server(uvicorn.Server):
 
     async def _listen(self, own: socket.socket) -> asyncio.Server:
         def protocol() -> asyncio.Protocol:
-            return self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state={}
-            )
+            return Connection(self.config, self.server_state, self._patience)
 
-        server = await asyncio.get_running_loop().create_server(protocol, sock=own, backlog=self.config.backlog)
+        # asyncio accepts as many connections at once as may wait: not so many that requests have to wait for them.
+        server = await asyncio.get_running_loop().create_server(protocol, sock=own, backlog=_ACCEPTED_AT_ONCE)
+        own.listen(self.config.backlog)
         self.servers.append(server)
         return server
 
@@ -249,6 +252,11 @@ class Server(uvicorn.Server):
             write_json(self.listening.state, content)
         except InfraError as error:
             log.warning("%s", error.what)
+
+
+def _connections(most: int) -> int:
+    """`most`, or as many as this process may open."""
+    return max(1, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_DESCRIPTORS))
 
 
 def _private() -> socket.socket:
