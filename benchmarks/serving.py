@@ -234,6 +234,7 @@ class Server:
     path: str
     bodies: dict[int, bytes]
     env: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -262,7 +263,9 @@ class Server:
         """The answer to one request, None unless it is 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("POST", self.path, self.bodies[rows], {"Content-Type": "application/json"})
+            connection.request(
+                "POST", self.path, self.bodies[rows], {"Content-Type": "application/json", **self.headers}
+            )
             answer = connection.getresponse()
             content = answer.read()
             return json.loads(content) if answer.status == 200 else None
