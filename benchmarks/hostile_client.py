@@ -104,7 +104,7 @@ class Client:
                     held.append(connection)
                     connection.setblocking(False)
                     connection.send(first)
-            time.sleep(0.02)
+            time.sleep(0.02 if len(held) < number else 0.2)
         for connection in held:
             connection.close()
 

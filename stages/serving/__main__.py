@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from stages.errors import MlciError  # noqa: E402
+
+#: So long may the thread that predicts keep the one that reads requests waiting, at each of its calls of the system.
+_SWITCH_SECONDS = 0.0005
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
@@ -65,7 +69,10 @@ def main(words: list[str] | None = None) -> int:
         access = arguments.access_log or os.environ.get("MLCI_ACCESS_LOG") == "1"
         given = arguments.model_format
         policy = None if given is None else Policy(given, tuple(arguments.trust))
-        return serve(service_of(arguments.folder, arguments.version, access, policy), listening)
+        service = service_of(arguments.folder, arguments.version, access, policy)
+        gc.freeze()  # what is loaded stays: collections need not go through it while requests wait
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        return serve(service, listening)
     except MlciError as error:
         console.show_error(error, arguments.log_format)
         return error.exit_code

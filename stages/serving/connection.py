@@ -30,6 +30,8 @@ _READ, _UNREAD = 32 * 1024, 16 * 1024
 _USUAL = 2 * 1024
 #: Bytes of framing that a byte of a body may bring; a chunk of one byte has five.
 _FRAMING = 8
+#: Parts of bodies that are usual in what is read at once.
+_MANY_PARTS = 64
 #: Unsent bytes beyond which a connection counts as one whose peer does not read.
 _UNSENT = 16 * 1024
 #: So long is read what a peer still sends after a refusal. A connection that is closed earlier is reset, and the
@@ -73,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._patience = patience
         self._piece = 0  # length of what is being parsed
         self._framing = 0  # bytes of the message so far that are no body
+        self._parts = 0  # of a body, in what is being parsed
         self._deaf = False  # whatever comes is dropped
         self._begun_at = self.loop.time()
 
@@ -117,6 +120,11 @@ class Connection(HttpToolsProtocol):
             pass  # no other protocol is spoken here: the request is answered as any other
         if self._framing > _USUAL:
             self._examine()
+        if self._parts:
+            if self._parts > _MANY_PARTS:
+                # Tiny chunks cost much more than they bring: not many of them at once, lest other connections wait.
+                self._read_at_once(_READ // 16)
+            self._parts = 0
         cycle: Any = self.cycle
         if cycle is not None and cycle.more_body and cycle.transport is self.transport:
             cycle.transport = _NotRead(self)
@@ -137,6 +145,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body for the application."""
+        self._parts += 1
         framing = self._framing - _FRAMING * len(body)
         self._framing = max(0, framing)
         cycle = self.cycle
@@ -175,9 +184,6 @@ class Connection(HttpToolsProtocol):
                 self._check_head(self._framing)
             elif self._framing > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
                 raise _Refusal(431, "SRV_HEADERS_TOO_LARGE", "too many trailers or chunk extensions")
-            else:
-                # Tiny chunks cost much more than they bring: not many of them at once, lest other connections wait.
-                self._read_at_once(_READ // 16)
         except _Refusal as refusal:
             self._end_with(refusal)
 

@@ -91,33 +91,29 @@ class Decoder:
         self._levels = {name: frozenset(known) for name, known in (levels or {}).items() if name in self._known}
         self._single = SingleRows(self.features, [check for _, check, _, _ in self._checks], Bad, self._levels)
 
-    def decode(self, rows: Sequence[Any], first: int = 0) -> Decoded:
-        """Check all values of all rows; `first`: the number of the first of them in the request."""
+    def decode(self, rows: Sequence[Any], first: int = 0, most: int = MAX_PROBLEMS) -> Decoded:
+        """Check all values of all rows; `first`: the number of the first of them in the request, `most`: how many
+        problems are listed."""
         if len(rows) == 1 and type(rows[0]) is dict:
             single = self._single.values(rows[0])
             if single is not None:
                 return self._alone(rows, *single)
         shapes = [i for i, row in enumerate(rows) if type(row) is not dict]
         refused = len(shapes)
-        wanted = "an object: column → value"
-        problems: list[tuple[int, int, Problem]] = [
-            (i, -1, Problem(f"/rows/{first + i}", "DAT_ROW_SHAPE", wanted, json_type(rows[i])))
-            for i in shapes[:MAX_PROBLEMS]
-        ]
+        wrong: list[tuple[int, int, Bad | None]] = [(i, -1, None) for i in shapes[:most]]
         whole = rows if not shapes else [row if type(row) is dict else None for row in rows]
         columns: dict[str, list[Any]] = {}
-        for place, (name, check, nullable, expected) in enumerate(self._checks):
+        for place, (name, check, nullable, _) in enumerate(self._checks):
             values, bad = _column(whole, name, check, nullable)
             refused += len(bad)
-            for i, found in bad[:MAX_PROBLEMS]:
-                problems.append((i, place, self._problem(rows[i], first + i, name, found, expected)))
+            wrong += [(i, place, found) for i, found in bad[:most]]
             columns[name] = values
         ignored, unknown = self._extra(whole)
         if refused:
-            problems.sort(key=lambda item: item[:2])
-            listed = [problem for _, _, problem in problems[:MAX_PROBLEMS]]
+            wrong.sort(key=lambda item: item[:2])
             decoded = Decoded(self.names, len(rows), {})
-            decoded.problems, decoded.refused = listed, refused
+            decoded.problems = [self._problem(rows[i], first + i, place, found) for i, place, found in wrong[:most]]
+            decoded.refused = refused
         else:
             decoded = Decoded(self.names, len(rows), columns)
             decoded.unseen = self._unseen(columns)
@@ -133,7 +129,11 @@ class Decoder:
             decoded.unseen = dict.fromkeys(unseen, 1)
         return decoded
 
-    def _problem(self, row: dict[str, Any], i: int, name: str, found: Bad | None, expected: str) -> Problem:
+    def _problem(self, row: Any, i: int, place: int, found: Bad | None) -> Problem:
+        """What is wrong with a row (`place` is -1) or with one of its columns."""
+        if place < 0:
+            return Problem(f"/rows/{i}", "DAT_ROW_SHAPE", "an object: column → value", json_type(row))
+        name, _, _, expected = self._checks[place]
         pointer = f"/rows/{i}/{name.replace('~', '~0').replace('/', '~1')}"
         if found is not None:
             got = "null" if found.code == "DAT_NULL" else json_type(row[name])

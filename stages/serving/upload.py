@@ -17,6 +17,10 @@ from stages.serving.turns import Turns
 AT_ONCE_BYTES = 4 * 1024
 #: A body up to this long is parsed as a whole, in one step.
 WHOLE_BYTES = 64 * 1024
+#: Bytes that have to be there for the next step of a longer one.
+_PIECE_BYTES = 16 * 1024
+#: Bytes that a value takes, as a float in a list.
+_CELL_BYTES = 32
 #: Cells that are decoded in one step, about a millisecond's worth.
 _STEP_CELLS = 8192
 
@@ -53,9 +57,7 @@ class Upload:
             Refused: as `rows_of`, `parse` and `RowStream`; 413, it is too long; 503, it and others are. Disconnected.
         """
         shared = self._shared
-        first = self._piece(message)
-        while not self.arrived and len(first) <= WHOLE_BYTES:
-            first += self._piece(await receive())
+        first = await self._gather([self._piece(message)], receive, WHOLE_BYTES)
         if self.arrived and len(first) <= WHOLE_BYTES:
             await shared.turns.take()
             rows = rows_of(parse(first), shared.limits.max_rows)
@@ -80,10 +82,10 @@ class Upload:
                 if array != stream.array:
                     array, collected = stream.array, _Collected(shared.decoder.names)
                 await self._collect(rows, collected)
-            self._charge(stream.weight)
+            self._charge(stream.weight, collected.rows)
             if self.arrived:
                 break
-            content = self._piece(await receive())
+            content = await self._gather([], receive, _PIECE_BYTES)
         rows = rows_of(stream.finish(), shared.limits.max_rows)
         if rows or array != stream.array:  # its key is written with escapes, or it is empty
             collected = await self._collect(rows, _Collected(shared.decoder.names))
@@ -93,9 +95,18 @@ class Upload:
         """Decode rows, a step at a time."""
         step = self._shared.step_rows
         for start in range(0, len(rows), step):
-            collected.add(self._shared.decoder.decode(rows[start : start + step], collected.rows))
+            most = MAX_PROBLEMS - len(collected.problems)
+            collected.add(self._shared.decoder.decode(rows[start : start + step], collected.rows, most))
             await self._shared.turns.take()
         return collected
+
+    async def _gather(self, pieces: list[bytes], receive: Receive, least: int) -> bytes:
+        """Wait for more than `least` bytes, or the end of the body."""
+        size = sum(map(len, pieces))
+        while size <= least and not self.arrived:
+            pieces.append(self._piece(await receive()))
+            size += len(pieces[-1])
+        return b"".join(pieces)
 
     def _piece(self, message: Message) -> bytes:
         if message["type"] == "http.disconnect":
@@ -107,17 +118,17 @@ class Upload:
         self.arrived = not message.get("more_body")
         return piece
 
-    def _charge(self, weight: int) -> None:
-        """Count `weight` bytes for this body."""
+    def _charge(self, text: int, rows: int) -> None:
+        """Count what this body takes: its text, or its values if those take more."""
         shared = self._shared
-        if weight > shared.most:
+        if text > shared.most:
             detail = f"the text of this body takes more than {shared.most} bytes of memory; send fewer rows at once"
             raise Refused(413, "SRV_BODY_TOO_LARGE", detail)
-        if shared.in_flight + weight - self._charged > shared.most:
-            detail = "too many long bodies at once; try again"
-            raise Refused(503, "SRV_OVERLOADED", detail, headers=_RETRY)
-        shared.in_flight += weight - self._charged
-        self._charged = weight
+        others = shared.in_flight - self._charged
+        charged = max(text, rows * len(shared.decoder.names) * _CELL_BYTES)
+        if others and others + charged > shared.most:
+            raise Refused(503, "SRV_OVERLOADED", "too many long bodies at once; try again", headers=_RETRY)
+        shared.in_flight, self._charged = others + charged, charged
 
 
 class _Collected:
@@ -126,7 +137,7 @@ class _Collected:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._columns: dict[str, list[Any]] = {name: [] for name in names}
-        self._problems: list[Problem] = []
+        self.problems: list[Problem] = []
         self._refused = self._ignored = self._unknown = 0
         self._unseen: dict[str, int] = {}
         self.rows = 0
@@ -137,7 +148,7 @@ class _Collected:
         self._refused += part.refused
         self._ignored += part.ignored
         self._unknown += part.unknown
-        self._problems += part.problems[: MAX_PROBLEMS - len(self._problems)]
+        self.problems += part.problems
         if self._refused:
             self._columns = {}
             return
@@ -149,6 +160,6 @@ class _Collected:
     def decoded(self) -> Decoded:
         """All of them as one."""
         whole = Decoded(self._names, self.rows, self._columns)
-        whole.problems, whole.refused = self._problems, self._refused
+        whole.problems, whole.refused = self.problems, self._refused
         whole.ignored, whole.unknown, whole.unseen = self._ignored, self._unknown, self._unseen
         return whole
