@@ -17,10 +17,12 @@ from jenkins_admin import status as overview
 from jenkins_admin.applying import Outcome, Report, carry_out
 from jenkins_admin.connection import Connection, JenkinsError
 from jenkins_admin.follow import Build, BuildResult, Follower, Patience
-from jenkins_admin.jobs import Job, absent, checked, model_named, resolve
+from jenkins_admin.jobs import Job, absent, model_named, resolve
+from jenkins_admin.logtext import LogText
+from jenkins_admin.parameters import Value, for_job
 from jenkins_admin.plan import Action, Plan
 from jenkins_admin.schema import JenkinsYaml
-from jenkins_admin.server import Server, job_url
+from jenkins_admin.server import Server
 from stages.errors import ConfigError, UsageError
 
 
@@ -141,23 +143,28 @@ class Admin:
         return resolve(self.server, self.settings, model, branch)
 
     def trigger(
-        self, model: str, parameters: Mapping[str, str] | None = None, branch: str | None = None
+        self, model: str, parameters: Mapping[str, Value] | None = None, branch: str | None = None
     ) -> tuple[Job, int]:
         """Queue a build and return its job and queue item at once.
 
-        Parameters travel in the body: any length, any character.
+        Parameters travel in the body: any length, any character. They are checked against their declared types; the
+        value of a file parameter is a `parameters.File`.
 
         Raises:
             UsageError: JEN_NO_MODEL, JEN_NO_BRANCH, JEN_PARAMETER.
             JenkinsError: JEN_DISABLED, JEN_NOT_FOUND, …
         """
         job = self.job(model, branch)
-        return job, self.server.start(job.path, checked(self.server, job, parameters or {}))
+        sent = for_job(self.server, job, parameters or {})
+        if sent is None:
+            return job, self.server.start(job.path, None)
+        uploads = {name: (file.name, file.content) for name, file in sent.files.items()}
+        return job, self.server.start(job.path, sent.texts, uploads)
 
     def start(
         self,
         model: str,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Value] | None = None,
         branch: str | None = None,
         patience: Patience | None = None,
     ) -> Build:
@@ -172,7 +179,7 @@ class Admin:
         if rendering.complete(found, self.settings.defaults).kind == "pipeline":
             # Jenkins would start a build.
             raise UsageError("JEN_NO_BRANCH", f"{model} is a pipeline of one branch", "there is nothing to look for")
-        self._connection.post(f"{job_url(path)}/build", params={"delay": "0"}, accept=(200, 201, 302), repeat=True)
+        self.server.scan(path)
 
     def build(self, model: str, number: int | None = None, branch: str | None = None) -> Build:
         """A build by its number (default: the last).
@@ -208,18 +215,19 @@ class Admin:
 
     def logs(self, build: Build) -> Iterator[str]:
         """The log as it is now, in pieces, without waiting for more."""
-        start = 0
-        while True:
-            answer = self.server.log(build.job.path, build.number, start)
-            if answer is None:
-                return
-            text = answer.content.decode("utf-8", errors="replace").replace("\r\n", "\n")
+        reader, start = LogText(), 0
+        while (answer := self.server.log(build.job.path, build.number, start)) is not None:
             size = answer.headers.get("X-Text-Size", "")
+            text = reader.feed(answer.content)
             if text:
                 yield text
-            if not text or not size.isdigit() or int(size) <= start or answer.headers.get("X-More-Data") != "true":
-                return
+            more = answer.headers.get("X-More-Data") == "true" and size.isdigit() and int(size) > start
+            if not answer.content or not more:
+                break
             start = int(size)
+        rest = reader.feed(b"", final=True)
+        if rest:
+            yield rest
 
     # ---- inputs --------------------------------------------------------------------------------------------------
 
@@ -228,7 +236,7 @@ class Admin:
         build: Build,
         reason: str | None = None,
         question: str | None = None,
-        values: Mapping[str, str] | None = None,
+        values: Mapping[str, Value] | None = None,
     ) -> inputs.Question:
         """Let a build that waits for an answer go on. Raises: UsageError: JEN_NO_INPUT. JenkinsError."""
         found = inputs.the_question(self.server, build, question)

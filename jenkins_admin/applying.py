@@ -18,7 +18,7 @@ from jenkins_admin.server import Server
 from stages.errors import MlciError
 
 #: After one of these nothing else will work either.
-_HOPELESS = frozenset({"JEN_UNREACHABLE", "JEN_LOGIN", "JEN_TLS", "JEN_UNAVAILABLE", "JEN_REDIRECT"})
+_HOPELESS = frozenset({"JEN_UNREACHABLE", "JEN_LOGIN", "JEN_TLS", "JEN_UNAVAILABLE", "JEN_REDIRECT", "JEN_NOT_JENKINS"})
 
 Report = Callable[[Action, MlciError | None], None]
 

@@ -15,6 +15,7 @@ from jenkins_admin.answer import Answer
 from jenkins_admin.applying import Outcome
 from jenkins_admin.doctor import Check
 from jenkins_admin.follow import Build, Follower, Patience
+from jenkins_admin.parameters import File, Value
 from jenkins_admin.plan import Action, Plan
 from jenkins_admin.status import ModelStatus, age
 from stages import console
@@ -244,21 +245,20 @@ def _asked_to(question: str) -> bool:
         return False
 
 
-def _parameters(arguments: argparse.Namespace) -> dict[str, str]:
-    given: dict[str, str] = {}
+def _parameters(arguments: argparse.Namespace) -> dict[str, Value]:
+    given: dict[str, Value] = {}
     for text in arguments.parameters:
-        name, equals, value = text.partition("=")
+        name, equals, plain = text.partition("=")
+        value: Value = plain
         if not equals or not name:
             raise UsageError("CFG_USAGE", f"-p {text}: not of the form NAME=VALUE", "write for example -p ENV=staging")
-        if value.startswith("@"):
-            file = Path(arguments.caller, value[1:])
+        if plain.startswith("@"):
+            file = Path(arguments.caller, plain[1:])
             try:
-                # As it is: reading as text would make line feeds of the line ends of Windows.
-                value = file.read_bytes().decode("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-                todo = "name a text file; a value that begins with @ goes into one"
-                raise UsageError("CFG_USAGE", f"-p {name}: {file}: {reason}", todo) from None
+                value = File(file.name, file.read_bytes())
+            except OSError as error:
+                todo = "name a file; a value that begins with @ goes into one"
+                raise UsageError("CFG_USAGE", f"-p {name}: {file}: {error.strerror}", todo) from None
         if name in given:
             raise UsageError("CFG_USAGE", f"-p {name} is given twice", "keep one of them")
         given[name] = value

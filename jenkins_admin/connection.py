@@ -37,8 +37,11 @@ log = logging.getLogger("mlci")
 #: Busy or briefly away. 502 and 504 come from a proxy that cannot tell whether Jenkins acted on the request.
 _NOT_DONE = frozenset({429, 503})
 _UNCLEAR = frozenset({502, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_WAIT = 60.0
+#: How a page begins where a document of Jenkins' was asked for, and what addresses of login pages look like.
+_PAGE = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_LOGIN_PAGE = re.compile(r"log-?[io]n|sign-?in|auth|sso|saml|oidc|openid|securityRealm", re.IGNORECASE)
 
 
 class JenkinsError(InfraError):
@@ -133,11 +136,22 @@ class Connection:
         response = self.get(where, params={"tree": tree}, accept=(200, 404), patient=patient)
         if response.status_code == 404:
             return None
+        found = self.parsed(response)
+        if not isinstance(found, dict):
+            raise self.not_jenkins(response)
+        return found
+
+    def parsed(self, response: requests.Response) -> Any:
+        """The JSON of an answer. Raises: JenkinsError: JEN_NOT_JENKINS: it is none."""
         try:
-            found = response.json()
-        except ValueError:
-            raise self._not_jenkins(response) from None
-        return found if isinstance(found, dict) else None
+            return response.json()
+        except (ValueError, RecursionError):
+            raise self.not_jenkins(response) from None
+
+    def check_no_page(self, response: requests.Response) -> None:
+        """Raises: JenkinsError: JEN_NOT_JENKINS: a page of HTML where Jenkins sends a document or a log."""
+        if _PAGE.match(response.text):
+            raise self.not_jenkins(response)
 
     def request(
         self,
@@ -147,12 +161,12 @@ class Connection:
         accept: Collection[int],
         repeat: bool,
         params: Mapping[str, str] | None = None,
-        data: bytes | Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        stream: bool = False,
         anonymous: bool = False,
+        **content: Any,
     ) -> requests.Response:
         """One request and its answer, if its status is in `accept`; retried as far as `repeat` allows.
+
+        `content`: `data`, `files`, `headers` and `stream` as requests takes them.
 
         Raises:
             JenkinsError: JEN_TLS, JEN_LOGIN, JEN_PERMISSION, JEN_NOT_FOUND, JEN_REDIRECT, JEN_REFUSED, JEN_SERVER.
@@ -163,16 +177,19 @@ class Connection:
         while True:
             wait: float | None = None
             try:
-                response = self._once(method, url, params, data, headers, stream, anonymous)
+                response = self._once(method, url, params, anonymous, **content)
             except requests.exceptions.SSLError as error:
                 raise self._no_tls(error) from error
             except requests.RequestException as error:
-                failure: JenkinsError = self._unreachable(error)
-                may_repeat = repeat or _never_sent(error)
+                sent = not _never_sent(error)
+                failure: JenkinsError = self._unreachable(error, unclear=sent and not repeat and method != "GET")
+                may_repeat = repeat or not sent
             else:
                 if response.status_code in accept:
                     return response
-                failure = self._refusal(method, response)
+                failure = self._refusal(method, response, anonymous)
+                if response.status_code in _UNCLEAR and not repeat and method != "GET":
+                    failure = self._unclear(failure)
                 may_repeat = response.status_code in _NOT_DONE or (repeat and response.status_code in _UNCLEAR)
                 wait = _retry_after(response)
                 response.close()
@@ -188,10 +205,9 @@ class Connection:
         method: str,
         url: str,
         params: Mapping[str, str] | None,
-        data: bytes | Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        stream: bool,
         anonymous: bool,
+        headers: Mapping[str, str] | None = None,
+        **content: Any,
     ) -> requests.Response:
         """Send, fetching a crumb when Jenkins asks for one, and following redirects of reads."""
         asked = False
@@ -202,12 +218,11 @@ class Connection:
                     method,
                     url,
                     params=params,
-                    data=data,
+                    **content,
                     headers={**(headers or {}), **(wire.crumb if own and method == "POST" else {})},
                     auth=self._authorise if own and not anonymous else _anonymous,
                     allow_redirects=False,
                     timeout=(10.0, self.server.timeout),
-                    stream=stream,
                     verify=self._verify if own else _environment_authority(),
                     proxies=self._proxies if own else get_environ_proxies(url),
                 )
@@ -220,7 +235,7 @@ class Connection:
                     if self._fetch_crumb(wire):
                         continue
                 target = response.headers.get("Location")
-                if method != "GET" or response.status_code not in _REDIRECTS or not target:
+                if method != "GET" or response.status_code not in REDIRECTS or not target:
                     return response
                 url, params = urljoin(url, target), None
                 if _is_login(url):
@@ -286,12 +301,19 @@ class Connection:
             what, todo = "no encrypted connection comes about", "check scheme and port of server.url: is it plain http?"
         return self._error("JEN_TLS", f"{self.server.url}: {what}: {cause}", todo)
 
-    def _unreachable(self, error: requests.RequestException) -> Away:
+    def _unreachable(self, error: requests.RequestException, unclear: bool = False) -> JenkinsError:
         cause = _root(error)
         todo = "check server.url, the network and any proxy (HTTPS_PROXY, NO_PROXY)"
-        return Away("JEN_UNREACHABLE", self.redact(f"{self.server.url} does not answer: {cause}"), todo)
+        failure = Away("JEN_UNREACHABLE", self.redact(f"{self.server.url} does not answer: {cause}"), todo)
+        return self._unclear(failure) if unclear else failure
 
-    def _not_jenkins(self, response: requests.Response) -> JenkinsError:
+    def _unclear(self, failure: JenkinsError) -> JenkinsError:
+        """The error for a write that may have been done, and is not repeated for that reason."""
+        todo = "look before you repeat it: mlci-admin status, and the job's page in Jenkins"
+        return Away(failure.code, f"{failure.what}; the request may have been carried out", todo, failure.status)
+
+    def not_jenkins(self, response: requests.Response) -> JenkinsError:
+        """The error for an answer that Jenkins does not give there: another program, or a login page in front."""
         return self._error(
             "JEN_NOT_JENKINS",
             f"{_bare(response.url)} answers, but not as Jenkins does",
@@ -299,13 +321,35 @@ class Connection:
             response.status_code,
         )
 
-    def _refusal(self, method: str, response: requests.Response) -> JenkinsError:
+    def not_done(self, response: requests.Response) -> JenkinsError:
+        """The error for a write whose answer does not confirm it."""
+        if response.status_code in REDIRECTS:
+            return self._redirected(response)
+        return self.not_jenkins(response)
+
+    def stripped(self, status: int = 0) -> JenkinsError:
+        """The error for a login that was sent and did not arrive."""
+        what = f"Jenkins sees an anonymous visitor: the login of {self.server.user} does not reach it"
+        todo = "a proxy in front removes the header Authorization: let it pass, or set server.url past it"
+        return self._error("JEN_LOGIN", what, todo, status)
+
+    def _redirected(self, response: requests.Response) -> JenkinsError:
+        target = urljoin(response.url, response.headers.get("Location", ""))
+        todo = "put the address that Jenkins really has into server.url"
+        if _LOGIN_PAGE.search(_bare(target)):
+            todo = "a login page stands in front of Jenkins: it needs an exception for the API and its tokens"
+        what = f"{_bare(response.url)} is redirected to {_bare(target)}"
+        return self._error("JEN_REDIRECT", what, todo, response.status_code)
+
+    def _refusal(self, method: str, response: requests.Response, anonymous: bool) -> JenkinsError:
         status, where = response.status_code, _bare(response.url)
         said = self.redact(reason(response))
         if status == 401:
             what = f"{self.server.url} does not accept the user and token"
             todo = "make a new token in Jenkins (your name, Security, API Token) and set server.token to it"
             return self._error("JEN_LOGIN", what, todo, status)
+        if status == 403 and not anonymous and self.server.user and _from_a_visitor(response):
+            return self.stripped(status)
         if status == 403:
             what = f"{self.server.user or 'an anonymous visitor'} may not {method} {where}{said}"
             todo = "ask an administrator for the permission; mlci-admin doctor lists what is missing"
@@ -313,10 +357,8 @@ class Connection:
         if status == 404:
             todo = "check the name and the folder; mlci-admin plan shows what exists"
             return self._error("JEN_NOT_FOUND", f"{where} is not there", todo, status)
-        if status in _REDIRECTS:
-            target = _bare(urljoin(response.url, response.headers.get("Location", "")))
-            todo = "put the address that Jenkins really has into server.url"
-            return self._error("JEN_REDIRECT", f"{where} is redirected to {target}", todo, status)
+        if status in REDIRECTS:
+            return self._redirected(response)
         if status in _NOT_DONE | _UNCLEAR:
             todo = "Jenkins is starting, busy, or behind a proxy that cannot reach it: try again later"
             return Away("JEN_UNAVAILABLE", f"{where}: {status}{said}", todo, status)
@@ -344,6 +386,14 @@ def reason(response: requests.Response) -> str:
             plain = re.sub(r"<[^>]+>", " ", found.group(1))
             return ": " + html.unescape(" ".join(plain.split()))[:300]
     return ""
+
+
+def _from_a_visitor(response: requests.Response) -> bool:
+    """Whether Jenkins refused somebody who has not logged in. A wrong password gets another status."""
+    user = response.headers.get("X-You-Are-Authenticated-As")
+    if user is not None:
+        return user.lower() == "anonymous"
+    return "X-Jenkins" in response.headers and "Authentication required" in response.text[:100_000]
 
 
 def is_loopback(host: str) -> bool:

@@ -103,11 +103,13 @@ def _address(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
 
 
 def _login(server: Server, settings: JenkinsYaml) -> Check:
-    answer = server.connection.json("whoAmI", "name,authenticated,anonymous")
+    answer = server.who()
     if answer is None:
         server.check_there()
         answer = {}
     if answer.get("anonymous") or not answer.get("authenticated"):
+        if settings.server.user:
+            raise server.connection.stripped()
         todo = "give server.user and server.token"
         return Check("login", "failed", "not logged in: Jenkins sees an anonymous visitor", todo)
     how = "API token" if settings.server.token else "password"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from jenkins_admin.connection import Away, JenkinsError
 from jenkins_admin.jobs import Job
+from jenkins_admin.logtext import LogText
 from jenkins_admin.server import Server
 
 Result = Literal["SUCCESS", "UNSTABLE", "FAILURE", "ABORTED", "NOT_BUILT"]
@@ -116,13 +116,13 @@ class Follower:
         Raises:
             JenkinsError: JEN_BUILD_GONE, JEN_TIMEOUT.
         """
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        reader = LogText()
         quiet = 0
         while True:
             answer = self._patiently(functools.partial(self._server.log, build.job.path, build.number, start))
             if answer is not None:
                 size = answer.headers.get("X-Text-Size", "")
-                text = decoder.decode(answer.content).replace("\r\n", "\n")
+                text = reader.feed(answer.content)
                 start = int(size) if size.isdigit() else start + len(answer.content)
                 if text:
                     quiet = 0
@@ -137,9 +137,9 @@ class Follower:
             if self._ended(build):
                 # Whatever was written between the last look and the end.
                 final = self._patiently(functools.partial(self._server.log, build.job.path, build.number, start))
-                tail = decoder.decode(final.content if final is not None else b"", final=True)
+                tail = reader.feed(final.content if final is not None else b"", final=True)
                 if tail:
-                    yield tail.replace("\r\n", "\n")
+                    yield tail
                 return
             self._wait(*_runs_on(build))
 

@@ -6,27 +6,56 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from jenkins_admin.connection import JenkinsError
 from jenkins_admin.follow import Build
 from jenkins_admin.jobs import nearest
+from jenkins_admin.parameters import Value, text
 from jenkins_admin.server import Server
 from stages.errors import UsageError
 
 _FORM = re.compile(r'<form[^>]*\baction="([^"/]+)/submit"[^>]*>(.*?)</form>', re.DOTALL)
+#: Types whose empty default is not told.
+_TEXTS = ("StringParameterDefinition", "TextParameterDefinition")
+#: How mlPipeline says that it will ask again without a reason.
+_NEEDED = re.compile(r"reason of at least (\d+) characters is needed", re.IGNORECASE)
 _HIDDEN_NAME = re.compile(r'<input[^>]*\bname="name"[^>]*\bvalue="([^"]*)"')
 
 
 @dataclass(frozen=True)
+class Field:
+    """What a question asks for. `kind`: its type as Jenkins names it, "" where it is not known.
+
+    `default`: what the page shows before anybody fills it in, None where it is not known. Jenkins itself fills in
+    nothing: a field that is not sent is null for the pipeline.
+    """
+
+    name: str
+    kind: str = ""
+    description: str = ""
+    choices: Sequence[str] = ()
+    default: str | None = None
+
+
+@dataclass(frozen=True)
 class Question:
-    """An `input` step that waits. `fields` are the names of what it asks for; `choices`: name → what may be chosen."""
+    """An `input` step that waits, and what it asks for."""
 
     id: str
     message: str
-    fields: tuple[str, ...]
-    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    asked: Sequence[Field] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of what it asks for."""
+        return tuple(one.name for one in self.asked)
+
+    @property
+    def choices(self) -> dict[str, Sequence[str]]:
+        """Name → what may be chosen."""
+        return {one.name: one.choices for one in self.asked if one.choices}
 
     @property
     def reason_field(self) -> str | None:
@@ -39,25 +68,29 @@ def questions(server: Server, build: Build) -> list[Question]:
     pending = server.pending_inputs(build.job.path, build.number)
     if pending is not None:
         return [
-            Question(
-                str(one["id"]),
-                str(one.get("message", "")),
-                tuple(str(asked["name"]) for asked in one.get("inputs") or []),
-                _choices(one.get("inputs") or []),
-            )
+            Question(str(one["id"]), str(one.get("message", "")), [_field(asked) for asked in one.get("inputs") or []])
             for one in pending
         ]
     # Without pipeline-rest-api only the page that people see tells.
     page = server.input_page(build.job.path, build.number) or ""
     return [
-        Question(html.unescape(id_), "", tuple(html.unescape(name) for name in _HIDDEN_NAME.findall(body)))
+        Question(html.unescape(id_), "", [Field(html.unescape(name)) for name in _HIDDEN_NAME.findall(body)])
         for id_, body in _FORM.findall(page)
     ]
 
 
-def _choices(asked: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    found = {str(one["name"]): (one.get("definition") or {}).get("choices") for one in asked}
-    return {name: [str(choice) for choice in choices] for name, choices in found.items() if choices}
+def _field(asked: Mapping[str, Any]) -> Field:
+    definition = asked.get("definition") or {}
+    kind, choices = str(asked.get("type") or ""), [str(choice) for choice in definition.get("choices") or []]
+    default = definition.get("defaultVal")
+    if default is None and choices:
+        default = choices[0]
+    elif default is None and kind in _TEXTS:
+        default = ""
+    if isinstance(default, bool):
+        default = "true" if default else "false"
+    shown = str(asked.get("description") or "")
+    return Field(str(asked["name"]), kind, shown, choices, None if default is None else str(default))
 
 
 def the_question(server: Server, build: Build, id_: str | None) -> Question:
@@ -81,43 +114,70 @@ def the_question(server: Server, build: Build, id_: str | None) -> Question:
 
 
 def approve(
-    server: Server, build: Build, question: Question, reason: str | None = None, values: Mapping[str, str] | None = None
+    server: Server,
+    build: Build,
+    question: Question,
+    reason: str | None = None,
+    values: Mapping[str, Value] | None = None,
 ) -> None:
-    """Let the build go on, giving what it asks for.
+    """Let the build go on, giving what it asks for; what is left open gets its default.
 
     A reason goes into the field meant for it; a question without one gets it into the build's description.
 
     Raises:
-        UsageError: JEN_NO_INPUT: a value for a field that is not asked for, or a reason that is asked for and missing.
+        UsageError: JEN_NO_INPUT: a value for a field that is not asked for, a field without a value and a default, or
+            a reason that is asked for and missing. JEN_PARAMETER: a value that does not fit.
     """
-    given = dict(values or {})
-    for name in given:
-        if name not in question.fields:
-            todo = nearest(name, list(question.fields)) if question.fields else "it asks for nothing"
-            raise UsageError("JEN_NO_INPUT", f"the question asks for no {name!r}", todo)
-        if name in question.choices and given[name] not in question.choices[name]:
-            what = f"{given[name]!r} is no choice of {name}"
-            raise UsageError("JEN_PARAMETER", what, nearest(given[name], question.choices[name]))
-    field = question.reason_field
-    if field is not None and field not in given:
-        if reason is None:
-            raise UsageError("JEN_NO_INPUT", "the question asks for a reason", "add --reason 'why this is right'")
-        given[field] = reason
-    if question.fields:
-        document = json.dumps({"parameter": [{"name": name, "value": value} for name, value in given.items()]})
+    answers = _answers(question, reason, values or {})
+    if answers:
+        document = json.dumps({"parameter": [{"name": name, "value": value} for name, value in answers.items()]})
         form = {"json": document, "proceed": "Proceed"}
         server.answer(build.job.path, build.number, question.id, "submit", form)
     else:
         server.answer(build.job.path, build.number, question.id, "proceedEmpty")
-    if reason is not None and field is None:
+    if reason is not None and question.reason_field is None:
         _note(server, build, f"approved: {reason}")
+
+
+def _answers(question: Question, reason: str | None, values: Mapping[str, Value]) -> dict[str, str | bool]:
+    """A value for every field of the question, as its page would send it."""
+    for name in values:
+        if name not in question.fields:
+            todo = nearest(name, list(question.fields)) if question.fields else "it asks for nothing"
+            raise UsageError("JEN_NO_INPUT", f"the question asks for no {name!r}", todo)
+    answers: dict[str, str | bool] = {}
+    for one in question.asked:
+        if one.kind.endswith("FileParameterDefinition"):
+            raise UsageError("JEN_NO_INPUT", f"{one.name} is a file", "answer on the build's page in Jenkins")
+        value: Value | None = values.get(one.name, one.default)
+        if one.name == question.reason_field and one.name not in values:
+            value = _reason(one, reason)
+        if value is None:
+            what = f"the question asks for {one.name} and tells no default"
+            raise UsageError("JEN_NO_INPUT", what, f"add -p {one.name}=VALUE")
+        plain = text(one.name, value, one.kind, one.choices)
+        answers[one.name] = plain == "true" if one.kind == "BooleanParameterDefinition" else plain
+    return answers
+
+
+def _reason(field: Field, reason: str | None) -> str | None:
+    """The reason to give, or the field's default where the question can do without."""
+    needed = _NEEDED.search(field.description)
+    shortest = int(needed.group(1)) if needed else 0
+    given = field.default if reason is None else reason
+    if given is None or (reason is None and shortest):
+        raise UsageError("JEN_NO_INPUT", "the question asks for a reason", "add --reason 'why this is right'")
+    if len(given.strip()) < shortest:
+        what = f"the question asks for a reason of at least {shortest} characters"
+        raise UsageError("JEN_NO_INPUT", what, f"say more than {given.strip()!r}")
+    return given
 
 
 def reject(server: Server, build: Build, question: Question, reason: str | None = None) -> None:
     """End the build at its question; the reason goes into its description."""
+    server.answer(build.job.path, build.number, question.id, "abort")
     if reason is not None:
         _note(server, build, f"rejected: {reason}")
-    server.answer(build.job.path, build.number, question.id, "abort")
 
 
 def _note(server: Server, build: Build, text: str) -> None:

@@ -1,13 +1,13 @@
-"""From what a person calls a model to a job in Jenkins, and from parameters to what that job takes."""
+"""From what a person calls a model to a job in Jenkins."""
 
 from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
 
+from jenkins_admin import branchnames
 from jenkins_admin.connection import JenkinsError
 from jenkins_admin.render import complete, path_of
 from jenkins_admin.schema import JenkinsYaml, Model
@@ -73,27 +73,32 @@ def resolve(server: Server, settings: JenkinsYaml, name: str, branch: str | None
         UsageError: JEN_NO_MODEL, JEN_NO_BRANCH.
         JenkinsError: JEN_NOT_FOUND, JEN_NOT_JENKINS, …
     """
-    model = model_named(settings, name)
+    return job_of(server, settings, model_named(settings, name), branch)
+
+
+def job_of(server: Server, settings: JenkinsYaml, model: Model, branch: str | None = None) -> Job:
+    """`resolve` for a model that is known."""
     path = path_of(model, settings)
     told = path.removeprefix(f"{settings.root.name}/")
     if complete(model, settings.defaults).kind == "pipeline":
         if branch is not None:
-            raise UsageError("JEN_NO_BRANCH", f"{name} is a pipeline of one branch", "leave the branch out")
+            raise UsageError("JEN_NO_BRANCH", f"{told} is a pipeline of one branch", "leave the branch out")
         return Job(path, model.name, told)
     if branch is not None:
-        # Jenkins names the job of feature/x feature%2Fx.
-        return Job(f"{path}/{quote(branch, safe='')}", f"{model.name}/{branch}", told, branch)
+        return Job(f"{path}/{branchnames.encode(branch)}", f"{model.name}/{branch}", told, branch)
     listed = server.children(path)
     if listed is None:
         raise absent(server, Job(path, model.name, told))
-    found = [unquote(job.name) for job in listed]
-    candidates = [one for one in _PRIMARY if one in found] or (found if len(found) == 1 else [])
+    # By the name that Jenkins gave it, whatever a branch of that name would be called today.
+    names = {branchnames.decode(job.name): job.name for job in listed}
+    branches = list(names)
+    candidates = [one for one in _PRIMARY if one in names] or (branches if len(branches) == 1 else [])
     if not candidates:
-        todo = f"name one with --branch: {', '.join(found[:20])}" if found else _look_again(server, path, told)
-        what = "has no branch job yet" if not found else f"has {len(found)} branches and none is called main"
-        raise UsageError("JEN_NO_BRANCH", f"{name} {what}", todo)
+        todo = f"name one with --branch: {', '.join(branches[:20])}" if branches else _look_again(server, path, told)
+        what = "has no branch job yet" if not branches else f"has {len(branches)} branches and none is called main"
+        raise UsageError("JEN_NO_BRANCH", f"{told} {what}", todo)
     branch = candidates[0]
-    return Job(f"{path}/{quote(branch, safe='')}", f"{model.name}/{branch}", told, branch)
+    return Job(f"{path}/{names[branch]}", f"{model.name}/{branch}", told, branch)
 
 
 def _look_again(server: Server, path: str, told: str) -> str:
@@ -102,51 +107,32 @@ def _look_again(server: Server, path: str, told: str) -> str:
 
 
 def absent(server: Server, job: Job) -> MlciError:
-    """Why there is nothing at a job's path: no such branch, not applied yet. Raises: JenkinsError: JEN_NOT_JENKINS."""
+    """Why there is nothing at a job's path: no such branch, not applied yet, a proxy that changes addresses.
+
+    Raises:
+        JenkinsError: JEN_NOT_JENKINS, JEN_LOGIN, …
+    """
     server.check_there()
-    project = job.path.rpartition("/")[0]
+    project, _, name = job.path.rpartition("/")
     listed = server.children(project) if job.branch is not None else None
     if listed is None:
         what = f"there is no job {job.path if job.branch is None else project} in Jenkins"
         return JenkinsError("JEN_NOT_FOUND", what, "mlci-admin apply makes it", 404)
-    names = [unquote(found.name) for found in listed]
+    if name in [found.name for found in listed]:
+        return proxied(job)
+    names = [branchnames.decode(found.name) for found in listed]
     todo = nearest(job.branch or "", names) if names else _look_again(server, project, job.model)
     return UsageError("JEN_NO_BRANCH", f"{job.model} has no job of a branch {job.branch!r}", todo)
 
 
-def checked(server: Server, job: Job, given: Mapping[str, str]) -> dict[str, str] | None:
-    """The parameters to send, or None for a job without parameters.
-
-    Jenkins drops a parameter that it does not know without a word; this does not.
-
-    Raises:
-        UsageError: JEN_PARAMETER: an unknown name, a value that is no choice, a character that cannot be sent.
-        JenkinsError: JEN_NOT_FOUND, JEN_DISABLED, …
-    """
-    tree = "buildable,inQueue,property[parameterDefinitions[name,type,choices]]"
-    answer = server.job(job.path, tree)
-    if answer is None:
-        raise absent(server, job)
-    if answer.get("buildable") is False:
-        raise JenkinsError("JEN_DISABLED", f"{job.label} is disabled", "set disabled: false and apply")
-    definitions = {
-        one["name"]: one for prop in answer.get("property", []) for one in prop.get("parameterDefinitions", [])
-    }
-    for name, value in given.items():
-        if not isinstance(value, str):
-            what = f"the value of {name} is {value!r}, not text"
-            raise UsageError("JEN_PARAMETER", what, "give it as text; a boolean is 'true' or 'false'")
-        if name not in definitions:
-            todo = nearest(name, list(definitions)) if definitions else _no_parameters(job)
-            raise UsageError("JEN_PARAMETER", f"{job.label} has no parameter {name!r}", todo)
-        choices = definitions[name].get("choices")
-        if choices and value not in choices:
-            raise UsageError("JEN_PARAMETER", f"{value!r} is no choice of {name}", nearest(value, choices))
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
-            what = f"the value of {name} is not Unicode text"
-            raise UsageError("JEN_PARAMETER", what, "give it as UTF-8")
-    return dict(given) if definitions else None
+def proxied(job: Job) -> JenkinsError:
+    """For a job that Jenkins lists and then does not find: its address does not arrive as it was sent."""
+    what = f"{job.label}: Jenkins lists this job and does not find its address: a proxy in front decodes %2F"
+    return JenkinsError("JEN_PROXY", what, PROXY, 404)
 
 
-def _no_parameters(job: Job) -> str:
-    return f"{job.label} takes none (a Jenkinsfile's parameters are known after its first build)"
+#: What to do about a proxy that decodes what is escaped in addresses.
+PROXY = (
+    "let the proxy pass addresses as they are (Apache: AllowEncodedSlashes NoDecode and ProxyPass … nocanon; "
+    "nginx: proxy_pass without a path), or set server.url to an address that does not go through it"
+)

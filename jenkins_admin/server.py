@@ -7,15 +7,15 @@ Calls for which it needs more than one request, or puts values into addresses, a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import jenkins
 import requests
 
-from jenkins_admin.connection import Connection, JenkinsError
+from jenkins_admin.connection import REDIRECTS, Connection, JenkinsError
 
 _PAGE = 500
 #: Without it Jenkins lets a build wait for its quiet period, which is meant for commits that come in bursts.
@@ -99,12 +99,19 @@ class Server:
         """For when something is missing: is it that, or the path in the address?
 
         Raises:
-            JenkinsError: JEN_NOT_JENKINS: whatever answers, no Jenkins begins at server.url. JEN_LOGIN, …
+            JenkinsError: JEN_NOT_JENKINS: whatever answers, no Jenkins begins at server.url. JEN_LOGIN: the login does
+                not arrive, and a visitor may not see what is missing.
         """
         if self.connection.json("", "_class") is None:
             what = f"no Jenkins begins at {self.connection.url}"
             todo = "check the path in server.url: the addresses of Jenkins' pages begin with it"
             raise JenkinsError("JEN_NOT_JENKINS", what, todo, 404)
+        if self.connection.server.user and (self.who() or {}).get("anonymous"):
+            raise self.connection.stripped()
+
+    def who(self) -> dict[str, Any] | None:
+        """Whom Jenkins takes this connection for; None where it does not say."""
+        return self.connection.json("whoAmI", "name,authenticated,anonymous")
 
     def exists(self, path: str) -> bool:
         """Whether there is an item of that path."""
@@ -112,18 +119,21 @@ class Server:
 
     def config(self, path: str) -> str | None:
         """An item's config.xml, or None."""
-        try:
-            text = self.jenkins.get_job_config(path)
-        except jenkins.NotFoundException:
+        return self._document(f"{job_url(path)}/config.xml")
+
+    def _document(self, where: str) -> str | None:
+        response = self.connection.get(where, accept=(200, 404))
+        if response.status_code == 404:
             return None
-        return str(text)
+        self.connection.check_no_page(response)
+        return response.text
 
     def create(self, path: str, xml: bytes) -> bool:
         """Make an item; False if one of that name is there already (or was made by a request whose answer was lost)."""
         folder, _, name = path.rpartition("/")
         where = f"{job_url(folder)}/createItem" if folder else "createItem"
         try:
-            self.connection.post(where, params={"name": name}, data=xml, headers=_XML, repeat=True)
+            self._write(where, params={"name": name}, data=xml, headers=_XML)
         except JenkinsError as error:
             if error.status == 400 and "already exists" in error.what:
                 return False
@@ -132,11 +142,42 @@ class Server:
 
     def update(self, path: str, xml: bytes) -> None:
         """Replace an item's configuration."""
-        self.connection.post(f"{job_url(path)}/config.xml", data=xml, headers=_XML, repeat=True)
+        self._write(f"{job_url(path)}/config.xml", data=xml, headers=_XML)
 
     def delete(self, path: str) -> None:
         """Delete an item; one that is gone already is as good."""
-        self.connection.post(f"{job_url(path)}/doDelete", accept=(200, 302, 404), repeat=True)
+        parent = job_url(path.rpartition("/")[0])
+        response = self._write(f"{job_url(path)}/doDelete", accept=(200, 404), leads_to=(parent,))
+        if response.status_code not in REDIRECTS and self.exists(path):
+            raise self.connection.not_done(response)
+
+    def _write(
+        self,
+        where: str,
+        *,
+        accept: Collection[int] = (200,),
+        leads_to: Collection[str] = (),
+        repeat: bool = True,
+        method: str = "POST",
+        **options: Any,
+    ) -> requests.Response:
+        """A write, confirmed by what Jenkins answers: an empty body, or a redirect to one of the pages `leads_to`.
+
+        A login page, whether shown or redirected to, is no confirmation.
+
+        Raises:
+            JenkinsError: JEN_REDIRECT, JEN_NOT_JENKINS: the request did not reach Jenkins. As `Connection.request`.
+        """
+        redirects = REDIRECTS if leads_to else frozenset()
+        response = self.connection.request(method, where, accept={*accept, *redirects}, repeat=repeat, **options)
+        if response.status_code in REDIRECTS:
+            target = urlsplit(urljoin(response.url, response.headers.get("Location", ""))).path.strip("/")
+            # Jenkins may stand below a path, and call itself by another name than the one it is reached by.
+            if not any(f"/{target}".endswith(f"/{page}") for page in leads_to if page):
+                raise self.connection.not_done(response)
+        elif response.status_code in (200, 201, 204) and response.content.strip():
+            raise self.connection.not_done(response)
+        return response
 
     # ---- credentials ---------------------------------------------------------------------------------------------
 
@@ -148,23 +189,23 @@ class Server:
 
     def credential(self, folder: str, id_: str) -> str | None:
         """A credential's config.xml with its secrets redacted, or None."""
-        response = self.connection.get(self._credential(folder, id_) + "/config.xml", accept=(200, 404))
-        return response.text if response.status_code == 200 else None
+        return self._document(self._credential(folder, id_) + "/config.xml")
 
     def create_credential(self, folder: str, xml: bytes) -> bool:
         """Store a credential; False if its id is taken."""
         where = f"{job_url(folder)}/credentials/store/folder/domain/_/createCredentials"
-        return self.connection.post(where, data=xml, headers=_XML, accept=(200, 409), repeat=True).status_code == 200
+        return self._write(where, data=xml, headers=_XML, accept=(200, 409)).status_code == 200
 
     def update_credential(self, folder: str, id_: str, xml: bytes) -> None:
         """Replace a credential; its type has to stay."""
-        self.connection.post(self._credential(folder, id_) + "/config.xml", data=xml, headers=_XML, repeat=True)
+        self._write(self._credential(folder, id_) + "/config.xml", data=xml, headers=_XML)
 
     def delete_credential(self, folder: str, id_: str) -> None:
         """Delete a credential; one that is gone already is as good."""
-        self.connection.request(
-            "DELETE", self._credential(folder, id_) + "/config.xml", accept=(200, 204, 302, 404), repeat=True
-        )
+        where = self._credential(folder, id_) + "/config.xml"
+        response = self._write(where, accept=(200, 204, 404), method="DELETE")
+        if response.status_code == 404 and self.credential(folder, id_) is not None:
+            raise self.connection.not_done(response)
 
     def _credential(self, folder: str, id_: str) -> str:
         return f"{job_url(folder)}/credentials/store/folder/domain/_/credential/{quote(id_, safe='')}"
@@ -175,27 +216,38 @@ class Server:
         """Fields of a job, or None."""
         return self.connection.json(job_url(path), tree)
 
-    def start(self, path: str, parameters: Mapping[str, str] | None) -> int:
-        """Queue a build; parameters travel in the body. Returns the queue item's number. Never repeated once sent."""
-        if parameters is None:
-            response = self.connection.post(f"{job_url(path)}/build", params=_NOW, accept=(200, 201, 302), repeat=False)
-        else:
-            response = self.connection.post(
-                f"{job_url(path)}/buildWithParameters",
-                params=_NOW,
-                data=parameters or b"",
-                headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-                accept=(200, 201, 302),
-                repeat=False,
-            )
+    def start(
+        self, path: str, parameters: Mapping[str, str] | None, files: Mapping[str, tuple[str, bytes]] | None = None
+    ) -> int:
+        """Queue a build; parameters travel in the body, `files` (name → file name and content) as an upload.
+
+        Returns the queue item's number. Never repeated once sent.
+        """
+        options: dict[str, Any] = {}
+        if files:
+            options = {"data": dict(parameters or {}), "files": dict(files)}
+        elif parameters is not None:
+            form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+            options = {"data": parameters or b"", "headers": form}
+        where = f"{job_url(path)}/{'buildWithParameters' if options else 'build'}"
+        accept = {200, 201, *REDIRECTS}
+        response = self.connection.post(where, params=_NOW, accept=accept, repeat=False, **options)
         match = re.search(r"/queue/item/(\d+)/?$", urlsplit(response.headers.get("Location", "")).path)
-        if match is None:
-            raise JenkinsError(
-                "JEN_NOT_QUEUED",
-                f"{path}: Jenkins took the request but named no queue item",
-                "see the job's page: it may be disabled, or already waiting in the queue",
-            )
-        return int(match.group(1))
+        if match is not None:
+            return int(match.group(1))
+        if response.status_code in REDIRECTS or response.content.strip():
+            raise self.connection.not_done(response)
+        raise JenkinsError(
+            "JEN_NOT_QUEUED",
+            f"{path}: Jenkins took the request but named no queue item",
+            "see the job's page: it may be disabled, or already waiting in the queue",
+        )
+
+    def scan(self, path: str) -> None:
+        """Let a multibranch project look for branches."""
+        page = job_url(path)
+        accept = (200, 201)
+        self._write(f"{page}/build", params={"delay": "0"}, accept=accept, leads_to=(page,))
 
     def queue_item(self, number: int) -> dict[str, Any] | None:
         """A queue item, or None when it has expired."""
@@ -210,18 +262,24 @@ class Server:
         """What the log has from `start` on, with the headers X-Text-Size and X-More-Data."""
         where = f"{job_url(path)}/{number}/logText/progressiveText"
         response = self.connection.get(where, params={"start": str(start)}, accept=(200, 404), patient=False)
-        return response if response.status_code == 200 else None
+        if response.status_code == 404:
+            return None
+        if "X-Text-Size" not in response.headers:
+            self.connection.check_no_page(response)
+        return response
 
     def stop(self, path: str, number: int) -> None:
         """Abort a build."""
-        where = f"{job_url(path)}/{number}/stop"
-        self.connection.post(where, accept=(200, 302, 404), repeat=True)
+        page = f"{job_url(path)}/{number}"
+        self._write(f"{page}/stop", leads_to=(page, job_url(path)))
 
     def cancel(self, queue_item: int) -> None:
-        """Take an item out of the queue."""
-        self.connection.post(
-            "queue/cancelItem", params={"id": str(queue_item)}, accept=(200, 204, 302, 404), repeat=True
-        )
+        """Take an item out of the queue. Raises: JenkinsError: JEN_NOT_FOUND: it has left the queue before."""
+        params = {"id": str(queue_item)}
+        response = self._write("queue/cancelItem", params=params, accept=(200, 204, 404), leads_to=("queue",))
+        if response.status_code == 404:
+            what = f"queue item {queue_item} has left the queue: its build may have begun"
+            raise JenkinsError("JEN_NOT_FOUND", what, "mlci-admin status shows the last build", 404)
 
     def artifact(self, path: str, number: int, relative: str) -> requests.Response:
         """An artifact, as a stream. Artifact managers may redirect to another host, which gets no credentials."""
@@ -230,8 +288,8 @@ class Server:
 
     def describe(self, path: str, number: int, text: str) -> None:
         """Set a build's description."""
-        where = f"{job_url(path)}/{number}/submitDescription"
-        self.connection.post(where, data={"description": text}, accept=(200, 302), repeat=True)
+        page = f"{job_url(path)}/{number}"
+        self._write(f"{page}/submitDescription", data={"description": text}, leads_to=(page,))
 
     # ---- inputs --------------------------------------------------------------------------------------------------
 
@@ -240,7 +298,12 @@ class Server:
         response = self.connection.get(
             f"{job_url(path)}/{number}/wfapi/pendingInputActions", accept=(200, 404), patient=False
         )
-        return list(response.json()) if response.status_code == 200 else None
+        if response.status_code == 404:
+            return None
+        found = self.connection.parsed(response)
+        if not isinstance(found, list) or not all(isinstance(one, dict) and one.get("id") for one in found):
+            raise self.connection.not_jenkins(response)
+        return found
 
     def input_page(self, path: str, number: int) -> str | None:
         """The page with a build's questions, for controllers without pipeline-rest-api."""
@@ -249,8 +312,9 @@ class Server:
 
     def answer(self, path: str, number: int, input_id: str, verb: str, form: Mapping[str, str] | None = None) -> None:
         """Answer a question: `verb` is `proceedEmpty`, `abort` or `submit`. Never repeated once sent."""
-        where = f"{job_url(path)}/{number}/input/{quote(input_id, safe='')}/{verb}"
-        self.connection.post(where, data=form or b"", accept=(200, 302), repeat=False)
+        page = f"{job_url(path)}/{number}"
+        where = f"{page}/input/{quote(input_id, safe='')}/{verb}"
+        self._write(where, data=form or b"", leads_to=(page, f"{page}/console", f"{page}/input"), repeat=False)
 
     # ---- the controller ------------------------------------------------------------------------------------------
 

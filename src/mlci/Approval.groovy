@@ -1,5 +1,7 @@
 package mlci
 
+import com.cloudbees.groovy.cps.NonCPS
+
 /** Asks a person. Outside an agent, within a time limit, of a named audience, and for a reason where one is needed. */
 class Approval implements Serializable {
 
@@ -29,10 +31,10 @@ class Approval implements Serializable {
         String hint = reasonNeeded ? "A reason of at least ${SHORTEST_REASON} characters is needed; it is recorded." :
             'A reason is welcome; it is not needed.'
         for (int attempt = 0; attempt < TRIES; attempt++) {
-            Map said = script.input(
+            Map said = answers(script.input(
                 id: 'MlciApproval', message: question, ok: 'Approve', submitter: options.who ?: null,
                 submitterParameter: 'BY',
-                parameters: [script.text(name: 'REASON', defaultValue: '', description: hint)])
+                parameters: [script.text(name: 'REASON', defaultValue: '', description: hint)]))
             String reason = Options.oneLine(said.REASON, 1000)
             if (!reasonNeeded || reason.length() >= SHORTEST_REASON) {
                 return [by: said.BY ?: 'unknown', reason: reason]
@@ -40,6 +42,15 @@ class Approval implements Serializable {
             script.echo("mlci: ${hint}")
         }
         script.error("mlci: ${TRIES} approvals without a reason; nothing was deployed")
+    }
+
+    /**
+     * What the step returns, as a map. An approval that gives no reason (proceedEmpty, a form without the field) leaves
+     * one value, which the step returns bare: who approved; or nothing.
+     */
+    @NonCPS
+    private static Map answers(Object returned) {
+        return returned instanceof Map ? (Map) returned : [BY: returned]
     }
 
 }

@@ -112,9 +112,9 @@ def test_branches(applied: Admin, jenkins: Double) -> None:
         applied.trigger("flight-delays")
     assert caught.value.code == "JEN_NO_BRANCH"
     jenkins.branch("ml/flight-delays", "feature/a b")
-    assert applied.job("flight-delays").path == "ml/flight-delays/feature%2Fa%20b"
+    assert applied.job("flight-delays").path == "ml/flight-delays/feature%2Fa b"
     applied.trigger("flight-delays", branch="feature/a b")
-    assert jenkins.writes == [("POST", "/job/ml/job/flight-delays/job/feature%252Fa%2520b/build?delay=0sec")]
+    assert jenkins.writes == [("POST", "/job/ml/job/flight-delays/job/feature%252Fa%20b/build?delay=0sec")]
     jenkins.branch("ml/flight-delays", "other")
     with pytest.raises(UsageError, match="2 branches") as caught:
         applied.job("flight-delays")

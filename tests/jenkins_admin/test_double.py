@@ -49,12 +49,12 @@ def job(jenkins: Double, name: str = "ok", script: Script | None = None, start: 
 
 def running(jenkins: Double) -> None:
     piece = lines("log-progressive-running")[0]
-    job(jenkins, script=Script(log=[piece], never_ends=True), start=True)
+    job(jenkins, script=Script(log=[piece], never_ends=True, annotated=False), start=True)
 
 
 def finished(jenkins: Double) -> None:
     first, whole = lines("log-progressive-running")[0], lines("log-progressive-finished")[0]
-    job(jenkins, script=Script(log=[first, whole.removeprefix(first)]), start=True)
+    job(jenkins, script=Script(log=[first, whole.removeprefix(first)], annotated=False), start=True)
     build = jenkins.state.item("rec/ok").builds[0]
     build.advance()
     build.advance()

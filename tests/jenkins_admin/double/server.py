@@ -18,12 +18,15 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from jenkins_admin import xmltree
 from tests.jenkins_admin.double import tree
+from tests.jenkins_admin.double.saving import MULTIBRANCH
 from tests.jenkins_admin.double.state import RUN, TYPE_NAMES, Build, Item, QueueItem, Rejected, Script, State
 
 VERSION = "2.421"
@@ -86,7 +89,29 @@ class Request:
     authorised: str = ""
 
     @property
+    def files(self) -> dict[str, tuple[str, bytes]]:
+        """Uploads by name: file name and content."""
+        return {name: (file, data) for name, file, data in self._parts() if file is not None}
+
+    def _parts(self) -> list[tuple[str, str | None, bytes]]:
+        """Name, file name and content of each part of a multipart form."""
+        kind = self.headers.get("Content-Type") or ""
+        if not kind.startswith("multipart/form-data"):
+            return []
+        message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + self.body)
+        return [
+            (
+                str(part.get_param("name", header="content-disposition")),
+                part.get_filename(),
+                part.get_payload(decode=True),
+            )
+            for part in message.iter_parts()
+        ]
+
+    @property
     def form(self) -> dict[str, str]:
+        if (self.headers.get("Content-Type") or "").startswith("multipart/form-data"):
+            return {name: data.decode() for name, file, data in self._parts() if file is None}
         found = parse_qs(self.body.decode(), keep_blank_values=True, encoding="utf-8")
         return {name: values[0] for name, values in found.items()}
 
@@ -152,7 +177,9 @@ class Double:
 
     def branch(self, project: str, name: str) -> str:
         """A branch job of a multibranch project, as a scan would make it; returns its path."""
-        quoted = quote(name, safe="")
+        # As jenkins.branch.NameEncoder does.
+        whole = {".": "%2E", "..": "%2E."}
+        quoted = whole.get(name) or "".join(quote(c, safe="") if c in "#%/?[]\\" else c for c in name)
         xml = b"<flow-definition/>"
         self.state.item(project).children[quoted.lower()] = Item(quoted, xml, xmltree.parse(xml))
         return f"{project}/{quoted}"
@@ -357,9 +384,13 @@ class Double:
     # ---- builds --------------------------------------------------------------------------------------------------
 
     def _build_now(self, request: Request, item: str, verb: str) -> Reply:
-        if self.state.item(item).root.findtext("disabled") == "true":
+        found = self.state.item(item)
+        if found.root.findtext("disabled") == "true":
             raise Rejected(409, "", f"{item} is not buildable")
-        queued = self.state.enqueue(item, request.form if verb == "buildWithParameters" else None)
+        if found.root.tag == MULTIBRANCH:  # it looks for branches, and names no queue item
+            return Reply(302, headers={"Location": self._address(item)})
+        given = request.form if verb == "buildWithParameters" else None
+        queued = self.state.enqueue(item, given, request.files)
         return Reply(201, headers={"Location": f"{self.url}/queue/item/{queued.id}/"})
 
     def _run(self, path: str, build: Build) -> dict[str, Any]:
@@ -433,8 +464,7 @@ class Double:
         _, id_, verb = what.split("/")
         if unquote(id_) != asked["id"]:
             raise Rejected(404)
-        if verb == "proceedEmpty" and asked.get("inputs"):
-            raise Rejected(500, "", "missing parameters")
+        # What is not sent stays out of the answer: Jenkins fills in no default.
         answer: dict[str, Any] = {"verb": verb}
         if verb == "submit":
             answer["values"] = {p["name"]: p["value"] for p in json.loads(request.form["json"])["parameter"]}
@@ -442,6 +472,8 @@ class Double:
         build.question = None
         if verb == "abort":
             build.result = "ABORTED"
+        if verb == "submit":
+            return Reply(302, headers={"Location": f"{self._address(item)}{build.number}/console"})
         return Reply()
 
     # ---- queue and controller ------------------------------------------------------------------------------------
@@ -489,8 +521,9 @@ class Double:
 
     def _cancel(self, request: Request) -> Reply:
         queued = self.state.queue.get(int(request.query["id"]))
-        if queued is not None and queued.build is None:
-            queued.cancelled = True
+        if queued is None or queued.build is not None:
+            raise Rejected(404)
+        queued.cancelled = True
         return Reply(204)
 
     def _lint(self, request: Request) -> Reply:

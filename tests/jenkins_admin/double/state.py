@@ -43,13 +43,14 @@ class Rejected(Exception):
 class Script:
     """How the next build of a job goes: a piece of log for each look at it, then the result.
 
-    `hidden`: bytes of annotations behind each piece, counted in X-Text-Size and never sent. `question`: an input that
-    the build waits with after its last piece. `artifacts`: path → content. `looks_in_queue`: times it is seen waiting.
+    `hidden`: bytes of annotations beside each piece, counted in X-Text-Size; sent in front of it as Jenkins 2.509 and
+    later do, unless `annotated` is off. `question`: an input that the build waits with after its last piece. `artifacts`: path → content. `looks_in_queue`: times it is seen waiting.
     """
 
     log: list[str] = field(default_factory=lambda: ["Started by user admin\r\n", "Finished: SUCCESS\r\n"])
     result: str = "SUCCESS"
     hidden: int = 86
+    annotated: bool = True
     question: dict[str, Any] | None = None
     artifacts: dict[str, bytes] = field(default_factory=dict)
     looks_in_queue: int = 0
@@ -65,6 +66,7 @@ class Build:
     queue_id: int
     script: Script
     parameters: list[tuple[str, str]]
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     shown: int = 0
     result: str | None = None
     description: str | None = None
@@ -94,7 +96,10 @@ class Build:
         return sum(len(piece.encode()) + self.script.hidden for piece in self.script.log[:pieces])
 
     def text(self, start: int) -> bytes:
-        """What is visible from a raw offset on."""
+        """What is sent from a raw offset on."""
+        if self.script.annotated:
+            pieces = self.script.log[: self.shown]
+            return b"".join(_note(self.script.hidden) + piece.encode() for piece in pieces)[start:]
         out, at = b"", 0
         for piece in self.script.log[: self.shown]:
             data = piece.encode()
@@ -104,6 +109,11 @@ class Build:
                 out += data[start - at :]
             at += len(data) + self.script.hidden
         return out
+
+
+def _note(size: int) -> bytes:
+    """An annotation of that many bytes, as console notes are written; none where there is no room for one."""
+    return b"\x1b[8mha:" + b"/" * (size - 11) + b"\x1b[0m" if size > 11 else b""
 
 
 @dataclass
@@ -131,6 +141,8 @@ class Item:
             if choices:
                 entry["choices"] = choices
             entry["default"] = choices[0] if choices else xmltree.decoded(one.findtext("defaultValue"))
+            if kind == "BooleanParameterDefinition":
+                entry["default"] = str(entry["default"].lower() == "true").lower()
             found.append(entry)
         return found
 
@@ -142,6 +154,7 @@ class QueueItem:
     parameters: list[tuple[str, str]]
     script: Script
     looks: int
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     build: Build | None = None
     cancelled: bool = False
 
@@ -249,19 +262,22 @@ class State:
 
     # ---- builds --------------------------------------------------------------------------------------------------
 
-    def enqueue(self, path: str, given: dict[str, str] | None) -> QueueItem:
+    def enqueue(
+        self, path: str, given: dict[str, str] | None, files: dict[str, tuple[str, bytes]] | None = None
+    ) -> QueueItem:
         item = self.item(path)
         known = item.parameters
         if known and given is None:
             raise Rejected(400, "", "Nothing is submitted")
         if not known and given is not None:
             raise Rejected(500, "", "not parameterized")
-        parameters = [(one["name"], (given or {}).get(one["name"], one["default"])) for one in known]
+        parameters = [_value(one, given or {}) for one in known if not one["type"].endswith("FileParameterDefinition")]
+        uploads = {one["name"]: (files or {})[one["name"]] for one in known if one["name"] in (files or {})}
         for one in known:
             if "choices" in one and (given or {}).get(one["name"], one["default"]) not in one["choices"]:
                 raise Rejected(500, "", f"Illegal choice for parameter {one['name']}")
         script = item.scripts.pop(0) if item.scripts else Script()
-        made = QueueItem(next(self._ids), path, parameters, script, script.looks_in_queue)
+        made = QueueItem(next(self._ids), path, parameters, script, script.looks_in_queue, uploads)
         self.queue[made.id] = made
         if not made.looks and not script.cancelled:
             self._start(made)
@@ -270,7 +286,7 @@ class State:
     def _start(self, queued: QueueItem) -> None:
         item = self.item(queued.path)
         number = (item.builds[-1].number if item.builds else 0) + 1
-        queued.build = Build(number, queued.id, queued.script, queued.parameters)
+        queued.build = Build(number, queued.id, queued.script, queued.parameters, queued.files)
         item.builds.append(queued.build)
 
     def look_at_queue(self, id_: int) -> QueueItem:
@@ -297,6 +313,13 @@ class State:
             if names[number](build) if number in names else str(build.number) == number:
                 return build
         raise Rejected(404)
+
+
+def _value(definition: dict[str, Any], given: dict[str, str]) -> tuple[str, str]:
+    """What Jenkins makes of a text: of a boolean, everything but `true` is false."""
+    text = given.get(definition["name"], definition["default"])
+    boolean = definition["type"] == "BooleanParameterDefinition"
+    return definition["name"], str(text.lower() == "true").lower() if boolean else text
 
 
 def _as_posted(body: bytes) -> bytes:
