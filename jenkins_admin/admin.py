@@ -48,6 +48,9 @@ class Admin:
     ) -> None:
         self.settings = settings
         self._connection = Connection(settings.server, base, sleep=sleep)
+        # Names and addresses are wanted in messages, whichever variable they came from.
+        names = [settings.server.url, settings.server.user or "", *settings.names()]
+        self._connection.hide([one for one in settings.confidential if not any(one in name for name in names)])
         self.server = Server(self._connection)
 
     @classmethod
@@ -104,14 +107,30 @@ class Admin:
         outcome.check()
         return outcome
 
+    def plan_prune(self) -> Plan:
+        """What this file once made and no longer names, as the `prunable` of a plan."""
+        items = self._items()
+        return self._made(items, reading.read(self.server, self.settings, items, configs=False), only=True)
+
     def prunable(self) -> tuple[Action, ...]:
         """What this file once made and no longer names."""
-        items = self._items()
-        return self._made(items, reading.read(self.server, self.settings, items, configs=False), only=True).prunable
+        return self.plan_prune().prunable
 
-    def prune(self, actions: Sequence[Action] | None = None, report: Report | None = None) -> Outcome:
-        """Delete what `prunable` returned. Raises: JenkinsError: JEN_INCOMPLETE."""
-        outcome = self.carry_out(self.prunable() if actions is None else actions, report)
+    def prune(
+        self, actions: Sequence[Action] | None = None, report: Report | None = None, *, everything: bool = False
+    ) -> Outcome:
+        """Delete what `prunable` returned.
+
+        Raises:
+            UsageError: JEN_PRUNE_MANY: without `actions`, unless `everything`: most jobs would go.
+            JenkinsError: JEN_INCOMPLETE.
+        """
+        if actions is None:
+            planned = self.plan_prune()
+            if not everything:
+                planned.check_prune()
+            actions = planned.prunable
+        outcome = self.carry_out(actions, report)
         outcome.check("prune")
         return outcome
 
@@ -129,7 +148,7 @@ class Admin:
     def _made(self, items: list[rendering.Item], live: planning.Live, only: bool = False) -> Plan:
         try:
             if only:
-                return Plan((), tuple(planning.prunable(self.settings, items, live)), 0)
+                return planning.to_prune(self.settings, items, live)
             return planning.make(self.settings, items, live)
         except xmltree.XmlError as error:
             raise JenkinsError(

@@ -181,7 +181,9 @@ class _Run:
             return
         self.server.connection.check_encrypted()
         self.server.connection.hide(credentials.values(action.credential))
-        xml = xmltree.serialise(credentials.render(action.credential, self.settings.signature))
+        xml = xmltree.serialise(
+            credentials.render(action.credential, self.settings.signature, self.settings.fingerprint_key)
+        )
         if action.verb == "update":
             self.server.update_credential(folder, id_, xml)
             return

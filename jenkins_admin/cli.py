@@ -153,7 +153,10 @@ COMMANDS: dict[str, tuple[str, _Arguments]] = {
     "apply": ("make Jenkins as the file says", []),
     "prune": (
         "delete what the file once made and no longer names",
-        [(("--yes",), {"action": "store_true", "help": "do not ask"})],
+        [
+            (("--yes",), {"action": "store_true", "help": "do not ask"}),
+            (("--all",), {"action": "store_true", "help": "also most of the jobs, or all of them"}),
+        ],
     ),
     "trigger": (
         "start a build",
@@ -229,7 +232,9 @@ def _run(argv: list[str] | None) -> int:
             return 0
         _set_up(arguments)
         answer = _function(command)(arguments)
-        exit_code = answer.exit_code
+        exit_code, error = answer.exit_code, answer.error
+        if error is not None:
+            exit_code = error.exit_code
     except MlciError as failure:
         error, exit_code = failure, failure.exit_code
     except KeyboardInterrupt:

@@ -63,28 +63,35 @@ def apply(arguments: argparse.Namespace) -> Answer:
     """`apply`: the same, done."""
     with _admin(arguments, "secrets") as admin:
         made = _planned(admin)
-        outcome = _carried_out(admin, "apply", made.actions, made.unchanged)
+        outcome, error = _carried_out(admin, "apply", made.actions, made.unchanged)
     lines = [line for action in outcome.done for line in _action_lines(action)]
     lines.append(f"{outcome.writes} written, {outcome.unchanged} as they should be already")
     if made.prunable:
         lines.append(f"{len(made.prunable)} no longer in the file: mlci-admin prune removes them")
-    return Answer(lines, _outcome_data(outcome))
+    return Answer(lines, _outcome_data(outcome), error=error)
 
 
 def prune(arguments: argparse.Namespace) -> Answer:
     """`prune`: show what would be deleted, ask, delete."""
     with _admin(arguments, "server") as admin:
-        actions = admin.prunable()
+        made = admin.plan_prune()
+        actions = made.prunable
         if not actions:
             return Answer(["nothing to remove"], {"deleted": [], "asked": False})
         for action in actions:
             print("\n".join(_action_lines(action)), file=sys.stderr)
+        labels = [action.label for action in actions]
+        if not arguments.all:
+            try:
+                made.check_prune()
+            except UsageError as error:
+                return Answer([], {"deleted": [], "prunable": labels, "asked": False}, error=error)
         if not arguments.yes and not _agreed(f"delete {len(actions)}? [y/N] "):
-            labels = [action.label for action in actions]
             return Answer(["nothing was removed"], {"deleted": [], "prunable": labels, "asked": True}, PENDING)
-        outcome = _carried_out(admin, "prune", actions, 0)
+        outcome, failure = _carried_out(admin, "prune", actions, 0)
     deleted = [action.label for action in outcome.done]
-    return Answer([f"{len(deleted)} removed"], {"deleted": deleted, "asked": not arguments.yes})
+    data = {"deleted": deleted, "asked": not arguments.yes, **_failed_data(outcome)}
+    return Answer([f"{len(deleted)} removed"], data, error=failure)
 
 
 def _agreed(question: str) -> bool:
@@ -99,26 +106,37 @@ def _planned(admin: Admin) -> Plan:
         return admin.plan(tick=lambda: advance(1, ""))
 
 
-def _carried_out(admin: Admin, verb: str, actions: Sequence[Action], unchanged: int) -> Outcome:
-    done: list[str] = []
+def _carried_out(
+    admin: Admin, verb: str, actions: Sequence[Action], unchanged: int
+) -> tuple[Outcome, MlciError | None]:
+    """What became of the actions, and why not all of them were done."""
+    done: list[Action] = []
+    failed: list[tuple[Action, MlciError]] = []
 
     def report(action: Action, error: MlciError | None) -> None:
         advance(1, action.path)
         if error is not None:
             console.log.warning("%s: %s (%s)", action.label, error.what, error.code)
+            failed.append((action, error))
         else:
-            done.append(action.label)
+            done.append(action)
 
     try:
         with console.progress(verb, len(actions)) as advance:
             outcome = admin.carry_out(actions, report, unchanged)
     except KeyboardInterrupt:
+        tried = [id(action) for action in (*done, *(action for action, _ in failed))]
+        rest = tuple(action for action in actions if id(action) not in tried)
         what = f"interrupted; {len(done)} of {len(actions)} done, each of them whole"
-        raise Interrupted("JEN_INTERRUPTED", what, f"run mlci-admin {verb} again: it does the rest") from None
+        error = Interrupted("JEN_INTERRUPTED", what, f"run mlci-admin {verb} again: it does the rest")
+        return Outcome(tuple(done), tuple(failed), rest, unchanged), error
     for action in outcome.not_done:
         console.log.warning("%s: not tried", action.label)
-    outcome.check(verb)
-    return outcome
+    try:
+        outcome.check(verb)
+    except MlciError as failure:
+        return outcome, failure
+    return outcome, None
 
 
 def _action_lines(action: Action) -> list[str]:
@@ -158,7 +176,16 @@ def _outcome_data(outcome: Outcome) -> dict[str, object]:
         "writes": outcome.writes,
         "unchanged": outcome.unchanged,
         "done": [_action_data(action) for action in outcome.done],
+        **_failed_data(outcome),
     }
+
+
+def _failed_data(outcome: Outcome) -> dict[str, object]:
+    failed = [
+        {**_action_data(action), "error": {"code": error.code, "what": error.what, "todo": error.todo}}
+        for action, error in outcome.failed
+    ]
+    return {"failed": failed, "not_done": [_action_data(action) for action in outcome.not_done]}
 
 
 # ---- builds ------------------------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jenkins_admin.masking import Mask, confidential
 from jenkins_admin.schema import MULTIBRANCH_ONLY, PIPELINE_ONLY, SECRETS, JenkinsYaml
 from stages.config import yamlfile
 from stages.config.problems import build, nearest
@@ -17,6 +18,11 @@ from stages.errors import ConfigError
 
 #: What a command uses of the file: everything, the server but no secret of a credential, or neither.
 Needs = Literal["secrets", "server", "nothing"]
+
+
+#: The variable whose value keys the fingerprints of secrets.
+FINGERPRINT_KEY = "MLCI_ADMIN_FINGERPRINT_KEY"
+SHORTEST_KEY = 16
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,24 @@ def parse(
     """The settings of a document that was read. Raises: ConfigError: CFG_…"""
     document = yamlfile.assign(document, list(assignments))
     document = dataclasses.replace(document, data=_placeholders(document.data, needs))
-    data = yamlfile.substitute(document, os.environ if environment is None else environment)
+    environment = os.environ if environment is None else environment
+    data = yamlfile.substitute(document, environment)
+    hidden = confidential(document.data, environment)
     settings, problems = build(JenkinsYaml, document, data)
     problems += [ConfigError("CFG_VALUE", f"{document.where(at)}: {what}", todo) for at, what, todo in _rules(data)]
     if settings is None or problems:
-        raise ConfigError.group(problems)
+        raise ConfigError.group([_without(hidden, problem) for problem in problems])
+    settings.bind(hidden, environment.get(FINGERPRINT_KEY, ""))
+    if 0 < len(settings.fingerprint_key) < SHORTEST_KEY:
+        what = f"{FINGERPRINT_KEY} is shorter than {SHORTEST_KEY} characters"
+        raise ConfigError("CFG_VALUE", what, "make a random one, for example with: openssl rand -hex 32")
     return settings
+
+
+def _without(hidden: Collection[str], problem: ConfigError) -> ConfigError:
+    """The problem without what variables put into a value that its message quotes."""
+    mask = Mask(hidden)
+    return ConfigError(problem.code, mask.text(problem.what), mask.text(problem.todo))
 
 
 def _placeholders(data: Any, needs: Needs) -> Any:

@@ -259,7 +259,7 @@ class Connection:
         # Set here and not on the session, so that neither ~/.netrc nor a redirect decides who gets it.
         secret = self.server.token or self.server.password
         if self.server.user and secret:
-            pair = base64.b64encode(f"{self.server.user}:{secret}".encode()).decode()
+            pair = _basic(self.server.user, secret)
             request.headers["Authorization"] = f"Basic {pair}"
         return request
 
@@ -430,7 +430,12 @@ def _hidden(server: Server) -> tuple[str, ...]:
     secret = server.token or server.password
     if not secret:
         return ()
-    return (base64.b64encode(f"{server.user}:{secret}".encode()).decode(), secret)
+    return (_basic(server.user or "", secret), secret)
+
+
+def _basic(user: str, secret: str) -> str:
+    # A variable may hold bytes that are no text.
+    return base64.b64encode(f"{user}:{secret}".encode(errors="surrogateescape")).decode()
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from jenkins_admin.canonical import Node, is_item
+from jenkins_admin.masking import HIDDEN, Mask, holds_secrets, is_public
 
 Kind = Literal["add", "remove", "change", "order"]
 
-_SECRET = re.compile(r"token|password|passphrase|secret|privatekey", re.IGNORECASE)
-_ENCRYPTED = re.compile(r"\{[A-Za-z0-9+/=]{20,}\}")
-#: A user, and perhaps a password, in an address; with ssh:// it is a name that everybody uses.
-_LOGIN = re.compile(r"(?<=https://)[^/@\s]+(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=ssh://)[^/@:\s]*:[^/@\s]+(?=@)")
 #: Children that tell objects of one list apart, best first.
 _IDENTITY = ("name", "id", "url", "remote")
 #: Lists whose order has a meaning: the form shows parameters in it, and the first choice is the default.
@@ -38,69 +34,99 @@ class Change:
         return f"~ {self.path}: {_cut(self.old) or '(nothing)'} -> {_cut(self.new) or '(nothing)'}"
 
 
-def differences(live: Node, wanted: Node) -> list[Change]:
-    """What has to change for `live` to mean what `wanted` means; empty when they mean the same."""
+def differences(live: Node, wanted: Node, mask: Mask | None = None) -> list[Change]:
+    """What has to change for `live` to mean what `wanted` means; empty when they mean the same.
+
+    Values of fields and classes that hold secrets, and what `mask` hides, are not shown.
+    """
     if live.tag != wanted.tag:
         return [Change("type", "change", short(live.tag), short(wanted.tag))]
-    return _compare(live, wanted, "")
+    return _Comparison(mask or Mask()).compare(live, wanted, "", hidden=False)
 
 
-def _compare(live: Node, wanted: Node, path: str) -> list[Change]:
-    if live == wanted:
-        return []
-    if live.cls != wanted.cls:
-        return [Change(path or "type", "change", short(live.cls), short(wanted.cls))]
-    if not live.children and not wanted.children:
-        return [_changed(path, live, wanted)] if live.text != wanted.text else []
-    if _is_values(live) and _is_values(wanted):
-        return [] if _values(live) == _values(wanted) else [Change(path, "change", _summary(live), _summary(wanted))]
-    old, new = _keyed(live), _keyed(wanted)
-    found: list[Change] = []
-    for key in [*new, *(key for key in old if key not in new)]:
-        here = _join(path, key[0])
-        before, after = old.get(key), new.get(key)
-        if before is None and after is not None:
-            found.append(_only(here, "add", after))
-        elif after is None and before is not None:
-            found.append(_only(here, "remove", before))
-        elif before is not None and after is not None:
-            found += _compare(before, after, here)
-    if live.tag in _ORDERED and [k for k in old if k in new] != [k for k in new if k in old]:
-        found.append(Change(path, "order", ", ".join(k[0] for k in old), ", ".join(k[0] for k in new)))
-    return found
+class _Comparison:
+    """One comparison. `hidden`: whether what is looked at lies in an object that holds secrets."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+
+    def compare(self, live: Node, wanted: Node, path: str, hidden: bool) -> list[Change]:
+        if live == wanted:
+            return []
+        if live.cls != wanted.cls:
+            shown = [self._mask.text(short(node.cls)) for node in (live, wanted)]
+            return [Change(path or "type", "change", *shown)]
+        if not live.children and not wanted.children:
+            return [self._changed(path, live, wanted, hidden)] if live.text != wanted.text else []
+        hidden = _holds_secrets(live, hidden)
+        if _is_values(live) and _is_values(wanted):
+            if _values(live) == _values(wanted):
+                return []
+            return [Change(path, "change", self._summary(live, hidden), self._summary(wanted, hidden))]
+        old, new = self._keyed(live), self._keyed(wanted)
+        found: list[Change] = []
+        for key in [*new, *(key for key in old if key not in new)]:
+            here = _join(path, key[0])
+            before, after = old.get(key), new.get(key)
+            if before is None and after is not None:
+                found.append(self._only(here, "add", after, hidden))
+            elif after is None and before is not None:
+                found.append(self._only(here, "remove", before, hidden))
+            elif before is not None and after is not None:
+                found += self.compare(before, after, here, hidden)
+        if live.tag in _ORDERED and [k for k in old if k in new] != [k for k in new if k in old]:
+            found.append(Change(path, "order", ", ".join(k[0] for k in old), ", ".join(k[0] for k in new)))
+        return found
+
+    def _only(self, path: str, kind: Literal["add", "remove"], node: Node, hidden: bool) -> Change:
+        """Something that only one side has. A flag that is on and one that is not there are on and off."""
+        if node.text == "true" and not is_item(node.tag) and not hidden:
+            return Change(path, "change", *(("false", "true") if kind == "add" else ("true", "false")))
+        shown = self._shown(node, hidden)
+        return Change(path, kind, *(("", shown) if kind == "add" else (shown, "")))
+
+    def _changed(self, path: str, live: Node, wanted: Node, hidden: bool) -> Change:
+        # What Jenkins has encrypted was a secret before it did, and is one in the file.
+        hidden = hidden or self._mask.covers(live.text) or self._mask.covers(wanted.text)
+        kind: Kind = "add" if live.is_empty else "remove" if wanted.is_empty else "change"
+        return Change(path, kind, self._shown(live, hidden), self._shown(wanted, hidden))
+
+    def _keyed(self, node: Node) -> dict[tuple[str, int], Node]:
+        """Children by label; equal labels are told apart by their count."""
+        seen: Counter[str] = Counter()
+        keyed = {}
+        for child in node.children:
+            label = self._label(child)
+            keyed[label, seen[label]] = child
+            seen[label] += 1
+        return keyed
+
+    def _label(self, node: Node) -> str:
+        if not is_item(node.tag):
+            return node.tag
+        identity = next((found.text for name in _IDENTITY if (found := node.child(name)) is not None), "")
+        return f"{short(node.tag)}[{self._mask.text(identity)}]" if identity else short(node.tag)
+
+    def _shown(self, node: Node, hidden: bool) -> str:
+        hidden = _holds_secrets(node, hidden)
+        if node.children:
+            return self._summary(node, hidden)
+        if node.text and (self._mask.covers(node.text) or (hidden and not is_public(node.tag))):
+            return HIDDEN
+        return self._mask.text(node.text)
+
+    def _summary(self, node: Node, hidden: bool) -> str:
+        if _is_values(node):
+            return HIDDEN if hidden else f"[{', '.join(self._mask.text(value) for value in _values(node))}]"
+        inner = ", ".join(
+            f"{self._label(child)}: {self._shown(child, hidden)}" if not child.is_empty else self._label(child)
+            for child in node.children
+        )
+        return f"{{{inner}}}"
 
 
-def _only(path: str, kind: Literal["add", "remove"], node: Node) -> Change:
-    """Something that only one side has. A flag that is on and one that is not there are on and off."""
-    if node.text == "true" and not is_item(node.tag):
-        return Change(path, "change", *(("false", "true") if kind == "add" else ("true", "false")))
-    return Change(path, kind, *(("", _shown(node)) if kind == "add" else (_shown(node), "")))
-
-
-def _changed(path: str, live: Node, wanted: Node) -> Change:
-    if live.is_empty:
-        return Change(path, "add", "", _shown(wanted))
-    if wanted.is_empty:
-        return Change(path, "remove", _shown(live), "")
-    return Change(path, "change", _shown(live), _shown(wanted))
-
-
-def _keyed(node: Node) -> dict[tuple[str, int], Node]:
-    """Children by label; equal labels are told apart by their count."""
-    seen: Counter[str] = Counter()
-    keyed = {}
-    for child in node.children:
-        label = _label(child)
-        keyed[label, seen[label]] = child
-        seen[label] += 1
-    return keyed
-
-
-def _label(node: Node) -> str:
-    if not is_item(node.tag):
-        return node.tag
-    identity = next((found.text for name in _IDENTITY if (found := node.child(name)) is not None), "")
-    return f"{short(node.tag)}[{_LOGIN.sub('(hidden)', identity)}]" if identity else short(node.tag)
+def _holds_secrets(node: Node, hidden: bool) -> bool:
+    return hidden or holds_secrets(short(node.tag)) or holds_secrets(short(node.cls))
 
 
 def short(name: str) -> str:
@@ -118,24 +144,6 @@ def _is_values(node: Node) -> bool:
 
 def _values(node: Node) -> list[str]:
     return [child.text for child in node.children]
-
-
-def _shown(node: Node) -> str:
-    text = _summary(node)
-    if text and _SECRET.search(node.tag) and node.tag != "credentialsId":
-        return "(hidden)"
-    return _LOGIN.sub("(hidden)", _ENCRYPTED.sub("(hidden)", text))
-
-
-def _summary(node: Node) -> str:
-    if not node.children:
-        return node.text
-    if _is_values(node):
-        return f"[{', '.join(_values(node))}]"
-    inner = ", ".join(
-        f"{_label(child)}: {_shown(child)}" if not child.is_empty else _label(child) for child in node.children
-    )
-    return f"{{{inner}}}"
 
 
 def _cut(text: str, width: int = 160) -> str:

@@ -1,8 +1,9 @@
 """How mlci-admin knows its own: a line in the description of what it made.
 
-There is no state file and no cache. `[mlci-admin schema=1 owner=ml]` at the end of a description says which file made
-the item, so a fresh agent plans the same as a laptop. `owner` is the managed folder unless jenkins.yaml names
-another.
+There is no state file and no cache. `[mlci-admin schema=1 owner=ml path=nightly]` at the end of a description says
+which file made the item, so a fresh agent plans the same as a laptop. `owner` is the managed folder unless jenkins.yaml
+names another. `path` is where in the managed folder the item was made: a copy, and an item that somebody renamed, has
+another one and is no longer the file's. Earlier releases wrote none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,20 @@ class Marker:
     def __str__(self) -> str:
         words = {"schema": str(self.schema), "owner": self.owner, **self.extra}
         return f"[mlci-admin {' '.join(f'{key}={value}' for key, value in words.items())}]"
+
+    @property
+    def path(self) -> str | None:
+        """Where below the managed folder the item was made; None where an earlier release made it."""
+        path = self.extra.get("path")
+        return None if path is None else unquote(path)
+
+    def is_of(self, path: str) -> bool:
+        """Whether the item at `path`, below the managed folder, is the one that carried the marker first."""
+        return self.path in (None, path)
+
+    def at(self, path: str) -> Marker:
+        """The same marker, of the item at that path."""
+        return Marker(self.owner, self.schema, {"path": quote(path, safe="/"), **self.extra})
 
     @property
     def libraries(self) -> list[str]:

@@ -26,7 +26,7 @@ def patched(live: ET.Element, item: Item, owner: str) -> ET.Element:
         return _folder(live, item.config, owner)
     made = copy.deepcopy(item.config)
     for child in live:
-        if child.tag in UNMANAGED:
+        if child.tag in UNMANAGED | item.kept:
             made.append(copy.deepcopy(child))
     properties, old = made.find("properties"), live.find("properties")
     if properties is not None and old is not None:

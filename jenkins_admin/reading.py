@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from jenkins_admin import marker
 from jenkins_admin.connection import JenkinsError
-from jenkins_admin.plan import Live
+from jenkins_admin.plan import Live, own_marker
 from jenkins_admin.render import Item
 from jenkins_admin.schema import JenkinsYaml
 from jenkins_admin.server import Found, Server
@@ -60,39 +59,52 @@ def read(
     Raises:
         JenkinsError: JEN_…
     """
-    root, owner, workers = settings.root.name, settings.signature, settings.server.workers
-    children = _listings(server, root, owner, {item.path for item in items if item.kind == "folder"}, workers)
+    root, workers = settings.root.name, settings.server.workers
+    children = _listings(server, settings, {item.path for item in items if item.kind == "folder"})
     if children[root] is None:
         server.check_there()
         return Live(children=children, credentials={}, missing_parents=_missing_parents(server, root))
     known = {f"{folder}/{found.name}" for folder, listed in children.items() for found in listed or []}
     wanted = [root, *(item.path for item in items if configs and item.path in known)]
-    texts = each(server.config, wanted, workers, tick)
+    texts = each(lambda path: _config(server, path, required=path == root), wanted, workers, tick)
     listed = server.credentials(root)
     stored = None if listed is None else {one["id"]: one.get("description") or "" for one in listed}
     ids = [one.id for one in settings.credentials if stored and one.id in stored] if configs else []
     documents = each(lambda id_: server.credential(root, id_), ids, workers)
     return Live(
         children=children,
-        configs={path: text for path, text in zip(wanted, texts, strict=True) if text is not None},
+        configs={path: text for path, text in zip(wanted, texts, strict=True) if isinstance(text, str)},
+        unreadable={
+            path: error.what for path, error in zip(wanted, texts, strict=True) if isinstance(error, JenkinsError)
+        },
         credentials=stored,
         credential_configs={id_: text for id_, text in zip(ids, documents, strict=True) if text is not None},
     )
 
 
-def _listings(server: Server, root: str, owner: str, wanted: set[str], workers: int) -> dict[str, list[Found] | None]:
+def _config(server: Server, path: str, required: bool) -> str | JenkinsError | None:
+    """An item's config.xml, or why this one cannot be read; what stands in the way of all of them is raised."""
+    try:
+        return server.config(path)
+    except JenkinsError as error:
+        if required or error.code not in ("JEN_PERMISSION", "JEN_SERVER", "JEN_REFUSED"):
+            raise
+        return error
+
+
+def _listings(server: Server, settings: JenkinsYaml, wanted: set[str]) -> dict[str, list[Found] | None]:
     """Items of the managed folder and of every folder in it that the file names or once made."""
     children: dict[str, list[Found] | None] = {}
-    level = [root]
+    level = [settings.root.name]
     while level:
-        found = dict(zip(level, each(server.children, level, workers), strict=True))
+        found = dict(zip(level, each(server.children, level, settings.server.workers), strict=True))
         children |= found
         level = [
             f"{folder}/{child.name}"
             for folder, listed in found.items()
             for child in listed or []
             if child.cls == _FOLDER
-            and (f"{folder}/{child.name}" in wanted or marker.of_owner(child.description, owner) is not None)
+            and (f"{folder}/{child.name}" in wanted or own_marker(child, folder, settings) is not None)
         ]
     return children
 

@@ -43,13 +43,16 @@ class Item:
     """Something with a path in Jenkins (`ml/flight-delays`), and its configuration.
 
     `depth_first` order of a list of items is the order in which they can be created. `implied`: tags of properties
-    that are there although the file says nothing of them; a Jenkinsfile may say otherwise.
+    that are there although the file says nothing of them; a Jenkinsfile may say otherwise. `kept`: tags of which
+    Jenkins' own state holds. `adopt`: whether the file may take over what somebody else made at the path.
     """
 
     path: str
     kind: ItemKind
     config: ET.Element
     implied: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+    adopt: bool = False
 
     @property
     def parent(self) -> str:
@@ -76,17 +79,20 @@ def render(settings: JenkinsYaml) -> list[Item]:
     items = [Item(root.name, "folder", _folder(root, settings, settings.library))]
     folders = {folder.name: folder for folder in settings.folders}
     for name in sorted(_folders(settings), key=lambda name: (name.count("/"), name)):
-        config = _folder(folders.get(name, Folder(name=name)), settings, None)
+        config = _folder(folders.get(name, Folder(name=name)), settings, None, below=True)
         items.append(Item(f"{root.name}/{name}", "folder", config))
     return [*items, *(_job(model, settings) for model in settings.models)]
 
 
 def complete(model: Model, defaults: Shared) -> Model:
-    """`model` with what it leaves open taken from `defaults`; a key counts as given even when it is null."""
+    """`model` with what it leaves open taken from `defaults`; a key counts as given even when it is null.
+
+    `disabled` is None only where the file says null: Jenkins' own state holds.
+    """
     given = {key: getattr(model, key) for key in model.model_fields_set}
     for key in defaults.model_fields_set - model.model_fields_set:
         given[key] = getattr(defaults, key)
-    return Model.model_construct(**{**_blank(), **given})
+    return Model.model_construct(**{**_blank(), "disabled": False, **given})
 
 
 def _blank() -> dict[str, Any]:
@@ -121,8 +127,10 @@ def _folders(settings: JenkinsYaml) -> Iterator[str]:
 # ---- folders and the library -------------------------------------------------------------------------------------
 
 
-def _folder(folder: Folder, settings: JenkinsYaml, library: Library | None) -> ET.Element:
+def _folder(folder: Folder, settings: JenkinsYaml, library: Library | None, below: bool = False) -> ET.Element:
     sign = marker.Marker(settings.signature).with_libraries([library.name] if library is not None else [])
+    if below:
+        sign = sign.at(folder.name)
     made = element(FOLDER, element("description", marker.signed(folder.description or "", sign)))
     if folder.display_name is not None:
         made.append(element("displayName", folder.display_name))
@@ -171,7 +179,7 @@ def _library(library: Library) -> ET.Element:
 def _job(model: Model, settings: JenkinsYaml) -> Item:
     path = path_of(model, settings)
     model = complete(model, settings.defaults)
-    sign = marker.Marker(settings.signature)
+    sign = marker.Marker(settings.signature).at(path.removeprefix(f"{settings.root.name}/"))
     head = [element("description", marker.signed(model.description, sign))]
     if model.display_name is not None:
         head.append(element("displayName", model.display_name))
@@ -180,7 +188,9 @@ def _job(model: Model, settings: JenkinsYaml) -> Item:
     for raw in model.xml or []:
         _put(config, raw)
     unsaid = kind == "pipeline" and model.concurrent is None and model.abort_previous is None
-    return Item(path, kind, config, frozenset({ONE_AT_A_TIME}) if unsaid else frozenset())
+    implied = frozenset({ONE_AT_A_TIME}) if unsaid else frozenset()
+    kept = frozenset({"disabled"}) if model.disabled is None else frozenset()
+    return Item(path, kind, config, implied, kept, bool(model.adopt))
 
 
 def _multibranch(model: Model, head: list[ET.Element]) -> ET.Element:
@@ -204,7 +214,7 @@ def _multibranch(model: Model, head: list[ET.Element]) -> ET.Element:
             class_=f"{_FOLDER_PLUGIN}.computed.DefaultOrphanedItemStrategy",
         ),
         triggers,
-        element("disabled", _boolean(bool(model.disabled))),
+        *_disabled(model),
         element(
             "sources",
             element("data", _branch_source(model)),
@@ -296,8 +306,12 @@ def _pipeline(model: Model, head: list[ET.Element]) -> ET.Element:
             class_=f"{_WORKFLOW}.cps.CpsScmFlowDefinition",
         ),
         element("triggers"),
-        element("disabled", _boolean(bool(model.disabled))),
+        *_disabled(model),
     )
+
+
+def _disabled(model: Model) -> list[ET.Element]:
+    return [] if model.disabled is None else [element("disabled", _boolean(model.disabled))]
 
 
 def _git(model: Model) -> ET.Element:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from jenkins_admin.schedule import wrong_schedule
 from stages.config.problems import Section, problem
@@ -302,6 +303,7 @@ class Shared(Section):
     script: Annotated[str, Field(min_length=1)] | None = None
     folder: str | None = None
     disabled: bool | None = None
+    adopt: bool | None = None
     discard: Discard | None = None
     xml: list[RawElement] | None = None
     # multibranch
@@ -386,6 +388,8 @@ class JenkinsYaml(Section):
     folders: list[Folder] = []
     defaults: Shared = Shared()
     models: list[Model] = []
+    _confidential: tuple[str, ...] = PrivateAttr(default=())
+    _fingerprint_key: str = PrivateAttr(default="")
 
     @field_validator("folder")
     @classmethod
@@ -403,6 +407,25 @@ class JenkinsYaml(Section):
     def root(self) -> Folder:
         """The managed folder."""
         return self.folder if isinstance(self.folder, Folder) else Folder(name=self.folder)
+
+    def names(self) -> Iterator[str]:
+        """Names of the folders, credentials and models of the file."""
+        yield from (self.root.name, *(one.id for one in self.credentials), *(one.name for one in self.folders))
+        yield from (model.name for model in self.models)
+
+    def bind(self, confidential: Collection[str], fingerprint_key: str) -> None:
+        """Note what the environment gives besides the file: see `confidential` and `fingerprint_key`."""
+        self._confidential, self._fingerprint_key = tuple(confidential), fingerprint_key
+
+    @property
+    def confidential(self) -> tuple[str, ...]:
+        """Values of variables that no plan or message shows."""
+        return self._confidential
+
+    @property
+    def fingerprint_key(self) -> str:
+        """The key of the fingerprints of secrets; "" for none."""
+        return self._fingerprint_key
 
     @property
     def signature(self) -> str:

@@ -70,7 +70,7 @@ class Found:
 
 def job_url(path: str) -> str:
     """`ml/flights` as `job/ml/job/flights`, every part quoted once more than the names of branch jobs already are."""
-    return "/".join(f"job/{quote(part, safe='')}" for part in path.split("/") if part)
+    return "/".join(f"job/{quote(part, safe='', errors='surrogateescape')}" for part in path.split("/") if part)
 
 
 class Server:

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 _ESCAPE = "\U0010f7ff"
 _BASE = 0xE000
 _HEADER = re.compile(r"\A\s*<\?xml[^>]*\?>")
+_LITERAL = re.compile(r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|<\?.*?\?>", re.DOTALL)
 _REFERENCE = re.compile(r"&#(x[0-9a-fA-F]+|[0-9]+);")
 _ESCAPED = re.compile(f"{_ESCAPE}(.)", re.DOTALL)
 _FORBIDDEN = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -34,13 +35,35 @@ def parse(text: str | bytes) -> ET.Element:
     if isinstance(text, bytes):
         text = text.decode("utf-8", errors="replace")
     text = _HEADER.sub("", text.lstrip("\ufeff"), count=1)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise XmlError("a document type is not allowed")
-    text = text.replace(_ESCAPE, _ESCAPE * 2)
     try:
-        return ET.fromstring(_FORBIDDEN.sub(_escape, _REFERENCE.sub(_escape_reference, text)))  # noqa: S314  no DTD gets here
+        return ET.fromstring(_readable(text), ET.XMLParser(target=_Builder()))  # noqa: S314  no DTD gets here
     except ET.ParseError as error:
         raise XmlError(str(error)) from None
+
+
+class _Builder(ET.TreeBuilder):
+    """Stops at a document type, wherever it is really one."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise XmlError("a document type is not allowed")
+
+
+def _readable(text: str) -> str:
+    """`text` with what XML 1.0 cannot hold in private characters. Within CDATA and comments nothing is a reference."""
+    out, at = [], 0
+    for literal in _LITERAL.finditer(text):
+        out += [_with_references(text[at : literal.start()]), _private(literal.group())]
+        at = literal.end()
+    return "".join([*out, _with_references(text[at:])])
+
+
+def _private(text: str) -> str:
+    return _FORBIDDEN.sub(_escape, text.replace(_ESCAPE, _ESCAPE * 2))
+
+
+def _with_references(text: str) -> str:
+    escaped = _REFERENCE.sub(_escape_reference, text.replace(_ESCAPE, _ESCAPE * 2))
+    return _FORBIDDEN.sub(_escape, escaped)
 
 
 def serialise(root: ET.Element) -> bytes:

@@ -228,6 +228,7 @@ def _construct(node: yaml.Node, path: KeyPath, building: _Building) -> Any:
 def _scalar(node: yaml.ScalarNode, building: _Building) -> Any:
     text: str = node.value
     if node.tag not in ("tag:yaml.org,2002:str", "!"):
+<<<<<<< HEAD
         raise building.error(node, f"tag {node.tag!r} is not allowed", "remove the tag")
     if node.style is not None:
         return text
@@ -235,6 +236,25 @@ def _scalar(node: yaml.ScalarNode, building: _Building) -> Any:
         what = f"a number of {len(text):,} digits, at most {_LONGEST_NUMBER} are read"
         raise building.error(node, what, "quote it if it is text")
     return core_type(text)
+=======
+        raise ConfigError(
+            "CFG_YAML",
+            f"{name}:{node.start_mark.line + 1}: tag {node.tag!r} is not allowed",
+            "remove the tag",
+        )
+    return core_type(text) if node.style is None else _joined(text, f"{name}:{node.start_mark.line + 1}")
+
+
+def _joined(text: str, where: str) -> str:
+    r"""`text` with the halves of surrogate pairs (``"\ud83d\ude00"``, as in JSON) put together."""
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        what = f"{where}: the text holds half of a surrogate pair"
+        raise ConfigError("CFG_YAML", what, "write the character itself, or both halves of it") from None
+>>>>>>> b575327 (Keep people's copies, renamed and hand-made jobs out of apply and prune; hide secrets by class and by origin; key fingerprints; let one bad job hide no other)
 
 
 def core_type(text: str) -> Any:

@@ -211,15 +211,24 @@ def test_shells_of_plugins_are_no_drift_properties_with_content_are(admin: Admin
 # ---- somebody else's ---------------------------------------------------------------------------------------------
 
 
-def test_a_job_made_by_hand_is_taken_over_and_said_so(admin: Admin, jenkins: Double) -> None:
+def test_a_job_made_by_hand_is_taken_over_when_told(open_admin: Open, jenkins: Double) -> None:
+    admin = open_admin()
     jenkins.state.create("", "ml", FOLDER, "application/xml")
     by_hand = b"<flow-definition><description>mine</description></flow-definition>"
     jenkins.state.create("ml", "nightly", by_hand, "application/xml")
     action = next(action for action in admin.plan().actions if action.path == "ml/nightly")
-    assert action.verb == "update"
-    assert "takes it over" in action.note
+    assert action.verb == "refuse"
+    assert "adopt: true" in action.note
+    assert any(change.path == "definition" for change in action.changes), "what taking it over would change"
+    with pytest.raises(JenkinsError, match="made by hand"):
+        admin.apply()
+    assert jenkins.state.config("ml/nightly").endswith(by_hand)
+    admin = open_admin(YAML + "    adopt: true\n")
+    action = next(action for action in admin.plan().actions if action.path == "ml/nightly")
+    assert (action.verb, action.note) == ("update", "was made by hand: the file takes it over")
     admin.apply()
     assert not admin.plan().pending
+    assert not open_admin().plan().pending, "and it is not needed any more"
 
 
 def test_a_job_of_another_file_is_refused_and_the_rest_is_done(open_admin: Open, jenkins: Double) -> None:

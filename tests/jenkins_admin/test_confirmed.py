@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -25,11 +26,11 @@ ANSWERS = {
     "json": lambda path: Reply(200, b'{"error": "unauthenticated"}', "application/json"),
 }
 TEXT = f"<{SECRET_TEXT}><id>api-key</id><secret>x</secret></{SECRET_TEXT}>".encode()
-QUESTION = {"id": "Q", "message": "go?", "inputs": []}
-ASKING = {"id": "Q", "message": "go?", "inputs": [{"name": "A", "definition": {"defaultVal": "x"}}]}
+QUESTION: dict[str, Any] = {"id": "Q", "message": "go?", "inputs": []}
+ASKING: dict[str, Any] = {"id": "Q", "message": "go?", "inputs": [{"name": "A", "definition": {"defaultVal": "x"}}]}
 
 
-def asking(admin: Admin, jenkins: Double, question: dict[str, object] = QUESTION) -> None:
+def asking(admin: Admin, jenkins: Double, question: dict[str, Any] = QUESTION) -> None:
     jenkins.script("ml/nightly", Script(log=["a\n"], question=question))
     admin.trigger("nightly")
     "".join(admin.logs(admin.build("nightly")))

@@ -124,7 +124,7 @@ def test_from_one_file_to_another(running: Double, first: dict[str, Any], second
     for file in (first, second):
         with Admin(parse(Document("jenkins.yaml", file), (), environment(jenkins))) as admin:
             admin.apply()
-            admin.prune()
+            admin.prune(everything=True)
             assert not admin.plan().pending
             assert admin.prunable() == ()
     wanted = {one["name"] for one in second["models"] if "folder" not in one}

@@ -13,7 +13,8 @@ from tests.jenkins_admin.double.server import Double
 from tests.jenkins_admin.double.state import Script
 
 NOTE = "\x1b[8mha:////4FkVNHvVauJY9YULzUANE567NbCF/8aObyGEdcIld0qtAAAAoh+LCAAAAAAAAP9tjTEOwjAQBM8B==\x1b[0m"
-LOG = f"{NOTE}[Pipeline] echo\r\n\x1b[31mred\x1b[0m é☃\r\na{NOTE}{NOTE}b\rc\n\x1b[8mhidden\x1b[0m\x1b[8mha:no, a text\n{NOTE}"
+COLORED = "\x1b[31mred\x1b[0m é☃"
+LOG = f"{NOTE}[Pipeline] echo\r\n{COLORED}\r\na{NOTE}{NOTE}b\rc\n\x1b[8mhidden\x1b[0m\x1b[8mha:no, a text\n{NOTE}"
 TEXT = "[Pipeline] echo\n\x1b[31mred\x1b[0m é☃\nab\rc\n\x1b[8mhidden\x1b[0m\x1b[8mha:no, a text\n"
 
 

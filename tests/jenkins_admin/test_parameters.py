@@ -9,7 +9,7 @@ import pytest
 
 from jenkins_admin import Admin
 from jenkins_admin.follow import Build
-from jenkins_admin.parameters import File
+from jenkins_admin.parameters import File, Value
 from stages.errors import UsageError
 from tests.jenkins_admin.conftest import Open
 from tests.jenkins_admin.double.server import Double
@@ -58,7 +58,7 @@ def test_as_jenkins_reads_it(applied: Admin, jenkins: Double, value: str, sent: 
 
 def test_a_file_is_uploaded_as_it_is(applied: Admin, jenkins: Double) -> None:
     content = bytes(range(256)) * 10 + b"\r\n--boundary\r\n"
-    values = {"DATA": File("däta 1.csv", content), "MODEL": File("m", b""), "WHY": 'é "☃"\r\nx'}
+    values: dict[str, Value] = {"DATA": File("däta 1.csv", content), "MODEL": File("m", b""), "WHY": 'é "☃"\r\nx'}
     applied.trigger("nightly", values)
     build = jenkins.state.item("ml/nightly").builds[0]
     assert build.files["DATA"][1] == content

@@ -63,3 +63,25 @@ def test_the_text_that_was_posted_is_known_again() -> None:
 
 def test_line_ends_of_a_browser_are_those_of_the_file() -> None:
     assert xmltree.decoded(xmltree.parse("<a>one&#xd;\ntwo</a>").text) == "one\ntwo"
+
+
+def test_what_is_only_text_is_no_document_type() -> None:
+    body = "<!DOCTYPE html><p>&#x1b;&amp; <!ENTITY x></p>"
+    assert xmltree.decoded(xmltree.parse(f"<a><![CDATA[{body}]]>&#x1b;</a>").text) == body + "\x1b"
+    assert xmltree.parse(f"<a><!-- {body} --><b/></a>").find("b") is not None
+    assert xmltree.decoded(xmltree.parse(f"<a>{body.replace('&', '&amp;').replace('<', '&lt;')}</a>").text) == body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!DOCTYPE a><a/>",
+        "<!doctype html><html/>",
+        '<?xml version="1.1"?><!-- <a> --><!DOCTYPE a [<!ENTITY l "lol"><!ENTITY m "&l;&l;">]><a>&m;</a>',
+        '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>',
+        "<a><!ENTITY x></a>",
+    ],
+)
+def test_a_document_type_is_refused_wherever_it_is_one(text: str) -> None:
+    with pytest.raises(xmltree.XmlError):
+        xmltree.parse(text)

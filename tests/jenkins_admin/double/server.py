@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from jenkins_admin import xmltree
@@ -103,7 +103,7 @@ class Request:
             (
                 str(part.get_param("name", header="content-disposition")),
                 part.get_filename(),
-                part.get_payload(decode=True),
+                cast(bytes, part.get_payload(decode=True)),
             )
             for part in message.iter_parts()
         ]

@@ -44,7 +44,8 @@ class Script:
     """How the next build of a job goes: a piece of log for each look at it, then the result.
 
     `hidden`: bytes of annotations beside each piece, counted in X-Text-Size; sent in front of it as Jenkins 2.509 and
-    later do, unless `annotated` is off. `question`: an input that the build waits with after its last piece. `artifacts`: path → content. `looks_in_queue`: times it is seen waiting.
+    later do, unless `annotated` is off. `question`: an input that the build waits with after its last piece.
+    `artifacts`: path → content. `looks_in_queue`: times it is seen waiting.
     """
 
     log: list[str] = field(default_factory=lambda: ["Started by user admin\r\n", "Finished: SUCCESS\r\n"])
