@@ -104,15 +104,19 @@ def fetch(
 
 def document(server: Server, build: Build, path: str) -> Any:
     """A JSON artifact, read. None when it is too large or not JSON. Raises: JenkinsError."""
-    with server.artifact(build.job.path, build.number, path) as response:
-        content = bytearray()
-        for block in response.iter_content(65536):
-            content += block
-            if len(content) > _LIMIT:
-                return None
+    content = bytearray()
+    try:
+        with server.artifact(build.job.path, build.number, path) as response:
+            for block in response.iter_content(65536):
+                content += block
+                if len(content) > _LIMIT:
+                    return None
+    except OSError as error:
+        what = f"{path} of {build.job.label} #{build.number} did not arrive whole"
+        raise InfraError("JEN_FETCH", what, "try again") from error
     try:
         return json.loads(bytes(content))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -154,7 +158,7 @@ def _records(got: Sequence[Fetched]) -> dict[str, str]:
             continue
         try:
             outputs = json.loads(one.file.read_bytes()).get("outputs", {})
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             continue
         folder = PurePosixPath(one.artifact.path).parent
         for name, entry in outputs.items() if isinstance(outputs, dict) else ():

@@ -272,11 +272,15 @@ def _function(command: str) -> Callable[[argparse.Namespace], Answer]:
 
 
 def _set_up(arguments: argparse.Namespace) -> None:
+    import io
     import signal
     from pathlib import Path
 
     from stages import console
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in Jenkins may hold what no terminal can show
     console.set_up(arguments.log_format, arguments.verbose)
     if getattr(arguments, "output", None) is not None:
         arguments.output = Path(arguments.output).absolute()

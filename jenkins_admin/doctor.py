@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from jenkins_admin import branchnames
 from jenkins_admin.connection import JenkinsError, is_loopback
-from jenkins_admin.render import complete
+from jenkins_admin.jobs import Job, proxied
+from jenkins_admin.render import complete, path_of
 from jenkins_admin.schema import JenkinsYaml, SecretText, SshKey
 from jenkins_admin.server import Server, job_url
 from stages.errors import MlciError
@@ -38,6 +41,9 @@ OPTIONAL: dict[str, str] = {
     "lockable-resources": "keeps two deployments apart",
 }
 
+#: Multibranch models whose branches are listed to find one with a slash.
+_LOOKED_AT = 20
+
 
 @dataclass(frozen=True)
 class Check:
@@ -61,6 +67,7 @@ def examine(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
         return
     yield _guarded("crumb", lambda: _crumb(server, settings))
     yield _guarded("folder", lambda: _folder(server, settings))
+    yield from _proxy(server, settings)
     yield _guarded("create", lambda: _may_create(server, settings))
     yield _guarded("credentials", lambda: _credentials(server, settings))
     yield from _plugins(server, settings)
@@ -136,6 +143,28 @@ def _folder(server: Server, settings: JenkinsYaml) -> Check:
             "folder", "failed", f"{root}: its configuration may not be read", "grant Job/ExtendedRead and Job/Configure"
         )
     return Check("folder", "ok", f"{root} exists" if text is not None else f"{root} does not exist yet: apply makes it")
+
+
+def _proxy(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
+    """Ask for a job of a branch with a slash, if there is one: proxies that decode addresses lose it."""
+    models = (model for model in settings.models if complete(model, settings.defaults).kind != "pipeline")
+    for model in itertools.islice(models, _LOOKED_AT):
+        path = path_of(model, settings)
+        try:
+            name = next((job.name for job in server.children(path) or [] if "%" in job.name), None)
+            if name is None:
+                continue
+            arrives = server.exists(f"{path}/{name}")
+        except MlciError as error:
+            yield Check("proxy", "failed", error.what, error.todo)
+            return
+        label = f"{model.name}/{branchnames.decode(name)}"
+        if arrives:
+            yield Check("proxy", "ok", f"addresses arrive as they are sent: {label}")
+        else:
+            trouble = proxied(Job(f"{path}/{name}", label))
+            yield Check("proxy", "failed", trouble.what, trouble.todo)
+        return
 
 
 def _may_create(server: Server, settings: JenkinsYaml) -> Check:

@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from jenkins_admin import artifacts
+from jenkins_admin.connection import JenkinsError
 from jenkins_admin.follow import Build
-from jenkins_admin.jobs import Job, resolve
+from jenkins_admin.jobs import Job, job_of, proxied
 from jenkins_admin.reading import each
 from jenkins_admin.render import path_of
 from jenkins_admin.schema import JenkinsYaml, Model
@@ -49,8 +50,12 @@ def _one(server: Server, settings: JenkinsYaml, model: Model) -> ModelStatus:
     path = path_of(model, settings)
     name = path.removeprefix(f"{settings.root.name}/")
     try:
-        job = resolve(server, settings, path)
-        return _of_job(server, name, job)
+        return _of_job(server, name, job_of(server, settings, model))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        # Jenkins, or what stands in front of it, answered with something else than fields of a build.
+        return ModelStatus(
+            name, path, "?", note=f"Jenkins' answer cannot be read: {type(error).__name__}: {error}"[:200]
+        )
     except MlciError as error:
         if error.code == "JEN_NO_BRANCH":
             return ModelStatus(name, path, "NEVER BUILT", note=error.what)
@@ -61,6 +66,8 @@ def _one(server: Server, settings: JenkinsYaml, model: Model) -> ModelStatus:
 
 def _of_job(server: Server, name: str, job: Job) -> ModelStatus:
     answer = server.job(job.path, _TREE)
+    if answer is None and job.branch is not None:
+        return ModelStatus(name, job.path, "?", note=proxied(job).what)
     if answer is None:
         return ModelStatus(name, job.path, "MISSING", note="mlci-admin apply makes it")
     disabled = str(answer.get("color", "")).startswith("disabled")
@@ -79,7 +86,10 @@ def _of_job(server: Server, name: str, job: Job) -> ModelStatus:
 
 
 def _waiting(server: Server, job: Job, number: int) -> str:
-    asked = server.pending_inputs(job.path, number) or []
+    try:
+        asked = server.pending_inputs(job.path, number) or []
+    except JenkinsError as error:
+        return f"whether it waits for an answer cannot be read: {error.what}"
     return f"waits for an answer: {asked[0].get('message') or asked[0].get('id')}" if asked else ""
 
 

@@ -116,3 +116,14 @@ def test_a_path_at_which_no_jenkins_begins(open_admin: Open, jenkins: Double) ->
 
 def test_no_secret_is_shown(admin: Admin) -> None:
     assert TOKEN not in str(list(admin.doctor()))
+
+
+def test_a_proxy_that_decodes_addresses(admin: Admin, jenkins: Double) -> None:
+    admin.apply()
+    jenkins.branch("ml/flight-delays", "main")
+    assert "proxy" not in found(admin), "nothing to try it with"
+    jenkins.branch("ml/flight-delays", "feature/x")
+    assert found(admin)["proxy"] == ("ok", "addresses arrive as they are sent: flight-delays/feature/x")
+    jenkins.fail(404, path="feature%252Fx", times=99)
+    verdict, shown = found(admin)["proxy"]
+    assert (verdict, "proxy in front decodes %2F" in shown) == ("failed", True)
