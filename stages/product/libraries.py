@@ -10,13 +10,14 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from stages.errors import InfraError
 from stages.product.archive import write
-from stages.records.atomic import disk_errors, write_bytes
+from stages.records.atomic import disk_errors
 from stages.records.digest import sha256_json
+from stages.venvs.kept import provide
+from stages.venvs.place import choose
 
 #: Never imported by what scores: tests, headers, stubs, and parts of Arrow and onnxruntime for other purposes.
 _LEFT_OUT = re.compile(
@@ -27,6 +28,7 @@ _LEFT_OUT = re.compile(
 _RELEASE = re.compile(r"^Tag: .*manylinux_(\d+)_(\d+)_", re.MULTILINE)
 #: Changes when the content of an archive does for the same packages.
 _LAYOUT = 1
+_ARCHIVE = "libraries.zip"
 
 
 def needed(names: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
@@ -80,14 +82,22 @@ def packed(distributions: dict[str, importlib.metadata.Distribution]) -> bytes:
     Raises:
         InfraError: DEP_APP: a file is not there; DEP_DISK.
     """
-    kept = _cache() / f"app-libraries-{key(distributions)}.zip"
+    kept = _cache()
+    if kept is None:
+        return _packed(distributions)
+    folder = kept / f"app-libraries-{key(distributions)}"
+    made: list[bytes] = []
+
+    def make(new: Path) -> None:
+        made.append(_packed(distributions))
+        new.mkdir()
+        (new / _ARCHIVE).write_bytes(made[0])
+
     try:
-        return kept.read_bytes()
-    except OSError:
-        content = _packed(distributions)
-    with suppress(InfraError):  # the cache is a saving, no need
-        write_bytes(kept, content)
-    return content
+        archive = provide(folder, "the packages of applications", make) / _ARCHIVE
+        return made[0] if made else archive.read_bytes()
+    except OSError:  # the cache is a saving, no need
+        return made[0] if made else _packed(distributions)
 
 
 def _packed(distributions: dict[str, importlib.metadata.Distribution]) -> bytes:
@@ -110,7 +120,9 @@ def _files(distribution: importlib.metadata.Distribution) -> list[PurePosixPath]
     return [file for file in files if ".." not in file.parts and not _LEFT_OUT.search(str(file))]
 
 
-def _cache() -> Path:
-    given = os.environ.get("MLCI_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(given).expanduser() if given else Path(base).expanduser() / "mlci"
+def _cache() -> Path | None:
+    """The cache, where there is one that no other user can write."""
+    try:
+        return choose(os.environ, [])
+    except InfraError:
+        return None

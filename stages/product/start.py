@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import sys
 import sysconfig
 import tempfile
@@ -74,8 +75,9 @@ def _place() -> "tuple[str, str | None]":
         base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         cache = os.path.join(base, "mlci")
     try:
+        os.umask(os.umask(0o077) | 0o022)  # nobody else may write what is unpacked
         os.makedirs(cache, mode=0o700, exist_ok=True)
-        if os.access(cache, os.W_OK | os.X_OK):
+        if os.access(cache, os.W_OK | os.X_OK) and _private(cache):
             return cache, None
     except OSError:
         pass
@@ -106,10 +108,49 @@ def _unpacked(archive: zipfile.ZipFile, name: str, folder: str) -> str:
 
 
 def _whole(inner: zipfile.ZipFile, folder: str) -> bool:
+    """Whether every file is there, in its size, and nobody else could have written it."""
+    parents = {folder}
     try:
-        return all(os.stat(os.path.join(folder, e.filename)).st_size == e.file_size for e in inner.infolist())
+        for entry in inner.infolist():
+            path = os.path.join(folder, entry.filename)
+            status = os.lstat(path)
+            if status.st_size != entry.file_size or not stat.S_ISREG(status.st_mode) or not _own(status):
+                return False
+            parents.add(os.path.dirname(path))
+        return all(_own(os.lstat(path)) for path in parents)
     except OSError:
         return False
+
+
+def _private(folder: str) -> bool:
+    """Whether no other user can change what is in a folder: by it, or by one of those above it."""
+    path, last = os.path.realpath(folder), True
+    while True:
+        status = os.lstat(path)
+        sticky = status.st_mode & stat.S_ISVTX and not last and status.st_uid in (0, os.geteuid())
+        if not sticky and not _own(status):
+            return False
+        if os.path.dirname(path) == path:
+            return True
+        path, last = os.path.dirname(path), False
+
+
+def _own(status: os.stat_result) -> bool:
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        return False
+    return not status.st_mode & stat.S_IWGRP or status.st_gid == 0 or _only_mine(status.st_gid)
+
+
+def _only_mine(gid: int) -> bool:
+    """Whether a group is this user's own, as most distributions make one for each user."""
+    import grp
+    import pwd
+
+    try:
+        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return me.pw_gid == gid and group.gr_name == me.pw_name and set(group.gr_mem) <= {me.pw_name}
 
 
 def _is_pythons(entry: str) -> bool:

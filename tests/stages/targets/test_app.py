@@ -269,6 +269,26 @@ def test_it_unpacks_once_and_again_when_damaged(tmp_path: Path) -> None:
     assert sorted(p.name for p in cache.iterdir()) == ["app-libraries-1", "app-model-2"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: other users need root, as CI has it")
+def test_what_another_user_can_change_is_not_run(tmp_path: Path) -> None:
+    """A cache that everybody can write, and one that another user owns, are not used at all; a file that another user
+    wrote is written again."""
+    path, cache = small(tmp_path / "demo.pyz"), tmp_path / "cache"
+    run(path, [], cache)
+    library = cache / "app-libraries-1" / "library.py"
+    good = library.read_text()
+    evil = "raise SystemExit('taken over')"
+    library.write_text(evil + "#" * (len(good) - len(evil)) if len(good) > len(evil) else good)
+    os.chown(library, 54321, 54321)
+    done = run(path, [], cache)
+    assert (done.returncode, done.stderr.count("unpacking")) == (0, 1), done.stderr
+    assert run(path, [], cache).stderr == ""
+    for change in (lambda: cache.chmod(0o777), lambda: (cache.chmod(0o700), os.chown(cache, 54321, 54321))):
+        change()
+        done = run(path, [], cache)
+        assert (done.returncode, done.stdout[:7], done.stderr.count("unpacking")) == (0, "carried", 2)
+
+
 def test_it_runs_by_its_name_whatever_else_is_installed(tmp_path: Path) -> None:
     path = small(tmp_path / "demo.pyz")
     for name in ("library", "stages", "sitecustomize"):
