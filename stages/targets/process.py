@@ -113,7 +113,10 @@ class ProcessTarget:
     def watch(self, seconds: float) -> list[str]:
         """Golden answers, crashes and failed requests, until `seconds` have passed; at 0 nothing is looked at."""
         until = time.monotonic() + seconds
-        failed = self._failed_requests() if seconds > 0 else 0
+        try:
+            failed = self._failed_requests() if seconds > 0 else 0
+        except OSError as error:  # it ended right after the switch
+            return self._wrong(0) or [f"the new service does not answer: {error}"]
         while time.monotonic() < until:
             wrong = self._wrong(failed)
             if wrong:
