@@ -300,18 +300,18 @@ def _terminated(signum: int, frame: object) -> NoReturn:
 
 
 def _say(answer: Answer | None, error: MlciError | None, exit_code: int, command: str | None, as_json: bool) -> int:
-    for line in answer.lines if answer is not None else []:
-        print(line)
-    if as_json:
-        import json
+    from stages import console
 
+    for line in answer.lines if answer is not None else []:
+        console.say(line)
+    if as_json:
         data: dict[str, Any] = {"command": command, "exit_code": exit_code}
         if answer is not None:
             data |= answer.data
         if error is not None:
             problems = [{"code": p.code, "what": p.what, "todo": p.todo} for p in error.problems()]
             data |= {"error": problems[0], "errors": problems}
-        print(json.dumps(data, ensure_ascii=False, default=str))
+        console.say_json(data)
     sys.stdout.flush()
     return exit_code
 

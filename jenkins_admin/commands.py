@@ -79,7 +79,7 @@ def prune(arguments: argparse.Namespace) -> Answer:
         if not actions:
             return Answer(["nothing to remove"], {"deleted": [], "asked": False})
         for action in actions:
-            print("\n".join(_action_lines(action)), file=sys.stderr)
+            console.say("\n".join(_action_lines(action)), error=True)
         labels = [action.label for action in actions]
         if not arguments.all:
             try:
@@ -97,7 +97,7 @@ def prune(arguments: argparse.Namespace) -> Answer:
 def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("CFG_USAGE", "nobody is there to be asked", "add --yes")
-    print(question, end="", file=sys.stderr, flush=True)
+    console.say(question, end="", error=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -240,8 +240,7 @@ def _followed(admin: Admin, follower: Follower, build: Build) -> Answer:
     console.log.info("%s #%d: %s", build.job.label, build.number, build.url)
     try:
         for piece in follower.log(build):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            console.say(piece, end="")
         ended = follower.result(build)
     except KeyboardInterrupt:
         if _asked_to(f"stop {build.job.label} #{build.number}? [y/N] "):
@@ -265,7 +264,7 @@ def _asked_to(question: str) -> bool:
     """Ask on a terminal; without one, no: the build stays as it is."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"\n{question}", end="", file=sys.stderr, flush=True)
+    console.say(f"\n{question}", end="", error=True)
     try:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     except KeyboardInterrupt:
@@ -360,7 +359,7 @@ def logs(arguments: argparse.Namespace) -> Answer:
     with _admin(arguments, "server") as admin:
         build = admin.build(arguments.model, arguments.build, arguments.branch)
         for piece in admin.logs(build):
-            sys.stdout.write(piece)
+            console.say(piece, end="")
     return Answer([], {"job": build.job.path, "build": build.number, "url": build.url})
 
 
@@ -390,9 +389,9 @@ def doctor(arguments: argparse.Namespace) -> Answer:
     with _admin(arguments, "server") as admin:
         for check in admin.doctor():
             checks.append(check)
-            print(f"{_VERDICTS[check.verdict]:<5}{check.name}: {check.found}", flush=True)
+            console.say(f"{_VERDICTS[check.verdict]:<5}{check.name}: {check.found}")
             if check.todo and check.verdict != "ok":
-                print(f"       -> {check.todo}", flush=True)
+                console.say(f"       -> {check.todo}")
     failed = [check.name for check in checks if check.verdict == "failed"]
     data = [{"name": c.name, "verdict": c.verdict, "found": c.found, "todo": c.todo} for c in checks]
     line = f"{len(failed)} to put right: {', '.join(failed)}" if failed else "nothing stands in the way"

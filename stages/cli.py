@@ -433,16 +433,16 @@ def _failure(message: str, words: Sequence[str], trace: str = "") -> None:
 def _say(answer: Answer, command: str | None, as_json: bool, words: Sequence[str]) -> int:
     if answer.error is not None:
         _error(answer.error, words)
-    for line in answer.lines:
-        print(line)
-    if as_json:
-        import json
+    from stages import console
 
+    for line in answer.lines:
+        console.say(line)
+    if as_json:
         data: dict[str, Any] = {"command": command, "exit_code": answer.exit_code, **answer.data}
         if answer.error is not None:
             problems = [{"code": p.code, "what": p.what, "todo": p.todo} for p in answer.error.problems()]
             data |= {"error": problems[0], "errors": problems}
-        print(json.dumps(data, ensure_ascii=False, default=str))
+        console.say_json(data)
     sys.stdout.flush()
     return answer.exit_code
 

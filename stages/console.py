@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import os
 import sys
@@ -13,27 +12,47 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from stages.errors import masked
+from stages.escaping import json_text, printable
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from stages.errors import MlciError
 
 log = logging.getLogger("mlci")
+
+#: Longest text of an error that is printed, in characters.
+_LONGEST = 20_000
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return f"{clock} {level}{record.getMessage()}"
+        return printable(f"{clock} {level}{masked(record.getMessage())}")
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _object(record.created, level=record.levelname.lower(), message=record.getMessage())
+        return _object(record.created, level=record.levelname.lower(), message=masked(record.getMessage()))
 
 
 def _object(created: float, **fields: str) -> str:
     moment = dt.datetime.fromtimestamp(created, dt.UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": moment, **fields}, ensure_ascii=False)
+    return json_text({"time": moment, **fields})
+
+
+def say(text: str, end: str = "\n", error: bool = False) -> None:
+    """Print on standard output, or standard error, with control characters and what a CI server would carry out
+    escaped. Everything that mlci prints for people goes through here or through the log; what a repository's own code
+    and tests print does not."""
+    print(printable(text), end=end, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def say_json(value: Any) -> None:
+    """Print the line for machines on standard output."""
+    print(json_text(value), flush=True)
 
 
 def set_up(log_format: str = "text", verbose: bool = False) -> None:
@@ -60,17 +79,24 @@ def show_error(error: MlciError, log_format: str) -> None:
             fields = {"level": "error", "code": problem.code, "message": problem.what, "todo": problem.todo}
             print(_object(time.time(), **fields), file=sys.stderr)
         else:
-            print(f"error {problem.code}: {problem.what}\n  -> {problem.todo}", file=sys.stderr)
+            say(f"error {problem.code}: {_part(problem.what)}\n  -> {_part(problem.todo)}", error=True)
+
+
+def _part(text: str) -> str:
+    """A text of an error, which may quote anything: of bounded length, and its further lines are no lines of mlci."""
+    if len(text) > _LONGEST:
+        left_out = f" … ({len(text) - _LONGEST:,} characters left out) … "
+        text = text[: _LONGEST // 2] + left_out + text[-_LONGEST // 2 :]
+    return text.replace("\n", "\n  | ")
 
 
 def show_failure(message: str, log_format: str, trace: str = "") -> None:
     """An end without a code on standard error: a bug with its `trace`, an interruption."""
     if log_format == "json":
-        print(
-            _object(time.time(), level="error", message=message, **({"trace": trace} if trace else {})), file=sys.stderr
-        )
+        more = {"trace": masked(trace)} if trace else {}
+        print(_object(time.time(), level="error", message=masked(message), **more), file=sys.stderr)
     else:
-        print(f"{trace}{message}", file=sys.stderr)
+        say(masked(f"{trace}{message}"), error=True)
 
 
 def colours() -> bool:
@@ -85,6 +111,7 @@ def progress(label: str, total: float | None = None) -> Iterator[Callable[[float
     """Yield `advance(amount, note)`. A bar on a terminal; elsewhere a plain line at most every ten seconds."""
     if colours():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
@@ -97,7 +124,7 @@ def progress(label: str, total: float | None = None) -> Iterator[Callable[[float
             task = bar.add_task(label, total=total, note="")
 
             def step(amount: float, note: str = "") -> None:
-                bar.update(task, advance=amount, note=note)
+                bar.update(task, advance=amount, note=escape(printable(note)))
 
             yield step
         return

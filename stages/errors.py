@@ -15,6 +15,7 @@ that scripts may branch on. Anything that is not an `MlciError` is a bug in mlci
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -23,20 +24,27 @@ if TYPE_CHECKING:
 #: A shorter value is left alone: it stands in too many texts that have nothing to do with it.
 _SHORTEST_HIDDEN = 4
 
-_hidden: list[tuple[str, str]] = []
+#: A value that may be a word of the language, or a part of one, as `admin` is of `mlci-admin`: hidden where it stands
+#: alone.
+_PLAIN_WORD = re.compile("[a-z]{1,11}")
+
+_hidden: list[tuple[re.Pattern[str], str]] = []
 
 
 def hide(values: Mapping[str, str]) -> None:
     """From now on show the second where a text holds the first: the value of a variable → the reference that it
     replaced. Replaces what was hidden before."""
-    kept = ((value, reference) for value, reference in values.items() if len(value) >= _SHORTEST_HIDDEN)
-    _hidden[:] = sorted(kept, key=lambda pair: -len(pair[0]))
+    _hidden.clear()
+    for value, reference in sorted(values.items(), key=lambda pair: -len(pair[0])):
+        if len(value) >= _SHORTEST_HIDDEN:
+            alone = r"(?<![\w-]){}(?![\w-])" if _PLAIN_WORD.fullmatch(value) else "{}"
+            _hidden.append((re.compile(alone.format(re.escape(value))), reference))
 
 
 def masked(text: str) -> str:
     """`text` without the values of variables that ml.yaml refers to: any of them may be a secret."""
     for value, reference in _hidden:
-        text = text.replace(value, reference)
+        text = value.sub(lambda _, shown=reference: shown, text)  # type: ignore[misc]
     return text
 
 

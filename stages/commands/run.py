@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from stages import console
 from stages.answer import Answer
 from stages.commands import report
 from stages.errors import MlciError, UsageError
@@ -37,7 +38,7 @@ def run(project: Project, env: str | None = None) -> Answer:
                 answer.error, answer.exit_code = error, error.exit_code
                 answer.data["stages"].append({"stage": name, "status": "failed", "exit_code": error.exit_code})
                 break
-            print(report.line(result), flush=True)
+            console.say(report.line(result))
             answer.data["stages"].append(report.data(project, result))
             if result.exit_code:
                 answer.error, answer.exit_code = report.error_of(result), result.exit_code

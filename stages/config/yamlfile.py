@@ -44,6 +44,9 @@ _NUMBER = re.compile(rf"{_INT.pattern}|{_HEX.pattern}|{_FLOAT.pattern}")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
 
 
+_WORD = re.compile(r"(?:[\w-]|\$\{[^}]*\})+")
+
+
 class Untyped(str):
     """Text that takes the type of the key that receives it.
 
@@ -228,33 +231,25 @@ def _construct(node: yaml.Node, path: KeyPath, building: _Building) -> Any:
 def _scalar(node: yaml.ScalarNode, building: _Building) -> Any:
     text: str = node.value
     if node.tag not in ("tag:yaml.org,2002:str", "!"):
-<<<<<<< HEAD
         raise building.error(node, f"tag {node.tag!r} is not allowed", "remove the tag")
     if node.style is not None:
-        return text
+        return _joined(node, building)
     if len(text) > _LONGEST_NUMBER and _NUMBER.fullmatch(text):
         what = f"a number of {len(text):,} digits, at most {_LONGEST_NUMBER} are read"
         raise building.error(node, what, "quote it if it is text")
     return core_type(text)
-=======
-        raise ConfigError(
-            "CFG_YAML",
-            f"{name}:{node.start_mark.line + 1}: tag {node.tag!r} is not allowed",
-            "remove the tag",
-        )
-    return core_type(text) if node.style is None else _joined(text, f"{name}:{node.start_mark.line + 1}")
 
 
-def _joined(text: str, where: str) -> str:
-    r"""`text` with the halves of surrogate pairs (``"\ud83d\ude00"``, as in JSON) put together."""
+def _joined(node: yaml.ScalarNode, building: _Building) -> str:
+    r"""The text with the halves of surrogate pairs (``"\ud83d\ude00"``, as in JSON) put together."""
+    text: str = node.value
     if not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        what = f"{where}: the text holds half of a surrogate pair"
-        raise ConfigError("CFG_YAML", what, "write the character itself, or both halves of it") from None
->>>>>>> b575327 (Keep people's copies, renamed and hand-made jobs out of apply and prune; hide secrets by class and by origin; key fingerprints; let one bad job hide no other)
+        what = "the text holds half of a surrogate pair"
+        raise building.error(node, what, "write the character itself, or both halves of it") from None
 
 
 def core_type(text: str) -> Any:
@@ -326,10 +321,18 @@ class _Used:
     values: dict[str, str] = field(default_factory=dict)
 
     def get(self, variable: str) -> str | None:
+        """The variable's value."""
         text = self.environment.get(variable)
         if text:
             self.values.update(dict.fromkeys((text, unquote(text), *text.splitlines()), f"${{{variable}}}"))
         return text
+
+    def words(self, written: str) -> None:
+        """Note the words of a value that a variable is a part of, as `pre${K}post`."""
+        for word in _WORD.findall(written):
+            became = _REFERENCE.sub(lambda match: self.environment.get(match[1] or "") or match[3] or "", word)
+            if "${" in word and became:
+                self.values.setdefault(became, word)
 
 
 def substitute(
@@ -384,6 +387,7 @@ def substitute(
         problems.extend(_broken(document, path, value))
         whole = _REFERENCE.fullmatch(value)
         replaced = _REFERENCE.sub(one, value)
+        used.words(value)
         if postponed:
             return value
         return Untyped(replaced) if isinstance(value, Untyped) or (whole and whole.group(1)) else replaced

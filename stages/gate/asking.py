@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import console
 from stages.errors import MlciError
 from stages.model.metrics import Answer
 from stages.model.policy import Policy
@@ -78,7 +79,7 @@ def main(folder: str, side: str, answer: str, scores: str = "", policy: str = ""
         allowed = None if given is None else Policy(given["format"], tuple(given["trust"]))
         said = (ask_with_scores if scores else ask)(Path(folder), Path(side), allowed)
     except MlciError as error:
-        print(f"{error.code}: {error.what}", file=sys.stderr)
+        console.say(f"{error.code}: {error.what}", error=True)
         return error.exit_code
     parts = {"labels": said.labels, "probabilities": said.probabilities, "scores": said.scores}
     np.savez(answer, **{name: part for name, part in parts.items() if part is not None})  # type: ignore[arg-type]

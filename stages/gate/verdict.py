@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.escaping import markdown, markdown_code, printable
 from stages.gate.outcome import Outcome
 
 SCHEMA_VERSION = 1
@@ -89,16 +90,16 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
     )
     for outcome in outcomes:
         family = outcome.rule.split(".", 1)[0]
-        attributes = {"classname": f"mlci.validate.{family}", "name": outcome.rule, "time": "0"}
+        attributes = {"classname": printable(f"mlci.validate.{family}"), "name": printable(outcome.rule), "time": "0"}
         case = ET.SubElement(suite, "testcase", attributes)
         if outcome.stops:
             kind = outcome.code or f"GATE_{outcome.status.upper()}"
-            failure = ET.SubElement(case, "failure", {"type": kind, "message": _printable(outcome.sentence)})
-            failure.text = f"{outcome.status}: {_printable(outcome.sentence)}"
+            failure = ET.SubElement(case, "failure", {"type": kind, "message": printable(outcome.sentence)})
+            failure.text = f"{outcome.status}: {printable(outcome.sentence)}"
         elif outcome.status == "skipped":
-            ET.SubElement(case, "skipped", {"message": _printable(outcome.sentence)})
+            ET.SubElement(case, "skipped", {"message": printable(outcome.sentence)})
         else:
-            ET.SubElement(case, "system-out").text = f"{outcome.status}: {_printable(outcome.sentence)}"
+            ET.SubElement(case, "system-out").text = f"{outcome.status}: {printable(outcome.sentence)}"
     ET.indent(suites)
     path.write_bytes(ET.tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n")
 
@@ -106,21 +107,10 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
 def summary_markdown(name: str, word: Word, outcomes: Sequence[Outcome]) -> str:
     """A few lines for a pull request: the verdict, what stopped it, and every rule in a table."""
     heading = {"approved": "approved", "failed": "not approved", "inconclusive": "cannot tell"}[word]
-    lines = [f"## {name}: {heading}", "", _cell(sentence(word, outcomes)), ""]
+    lines = [f"## {name}: {heading}", "", markdown(sentence(word, outcomes)), ""]
     lines += ["| | rule | finding |", "|---|---|---|"]
     order = ("failed", "inconclusive", "warned", "passed", "skipped")
     for outcome in sorted(outcomes, key=lambda o: order.index(o.status)):
-        cells = (MARKS[outcome.status], f"`{outcome.rule}`", outcome.sentence)
-        lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+        cells = (MARKS[outcome.status], markdown_code(outcome.rule), markdown(outcome.sentence))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _printable(text: str) -> str:
-    """Without the control characters that XML 1.0 cannot hold."""
-    return "".join(
-        c if c in "\t\n\r" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF and c not in "￾￿") else "�" for c in text
-    )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.errors import ConfigError, InfraError
+from stages.escaping import printable
 from stages.venvs import local
 from stages.venvs.place import between_lines, choose
 from stages.venvs.wanted import Wanted, effective, read
@@ -169,7 +170,7 @@ def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted)
         return
     _raise_outside(done.stdout, python)
     for line in done.stdout.strip().splitlines()[-15:]:
-        print(f"  {line}", file=sys.stderr)
+        print(f"  {printable(line)}", file=sys.stderr)
     if wanted.requirements and re.search(
         r"conflict|no solution|unsatisfiable|ResolutionImpossible", done.stdout, re.IGNORECASE
     ):

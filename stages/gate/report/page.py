@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.escaping import printable
 from stages.gate import uncertainty, verdict
 from stages.gate.champion import better
 from stages.gate.outcome import Outcome, short
@@ -67,6 +68,10 @@ class _Drawn:
         return {"file": file, "alt": alt, "caption": caption, **size}
 
 
+def _shown(value: object) -> object:
+    return printable(value) if type(value) is str else value
+
+
 def write(folder: Path, facts: Facts) -> None:
     """Write `index.html`, `report.css` and the charts into `folder`, which is made."""
     from jinja2 import Environment, StrictUndefined
@@ -76,7 +81,11 @@ def write(folder: Path, facts: Facts) -> None:
     (folder / "report.css").write_bytes(own.joinpath("report.css").read_bytes())
     drawn = _Drawn(folder)
     template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     ).from_string(own.joinpath("index.html").read_text(encoding="utf-8"))
     shown = {
         **_head(facts),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape, quoteattr
 
+from stages.escaping import printable
+
 _FONT = "system-ui, -apple-system, sans-serif"
 
 
@@ -63,10 +65,11 @@ class Canvas:
         """Words at a baseline; `anchor`: start, middle or end."""
         turned = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
         look = f'fill="{colour or self.theme.ink}" font-size="{size:g}" text-anchor="{anchor}" font-family="{_FONT}"'
-        self.shapes.append(f'<text x="{x:.1f}" y="{y:.1f}" {look}{turned}>{escape(words)}</text>')
+        self.shapes.append(f'<text x="{x:.1f}" y="{y:.1f}" {look}{turned}>{escape(printable(words))}</text>')
 
     def svg(self, title: str) -> str:
         """The file's content. `title` is read out where the image stands alone."""
+        title = printable(title)
         size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" height="{self.height:g}"'
         start = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={quoteattr(title)}>'
         return "\n".join([start, f"<title>{escape(title)}</title>", *self.shapes, "</svg>", ""])

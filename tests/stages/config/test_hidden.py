@@ -57,6 +57,19 @@ def test_errors_of_the_configuration(key, tmp_path):
     assert not [p for p in refused.value.problems() if SECRET in f"{p}{p.what}{p.todo}"]
 
 
+@pytest.mark.parametrize("value", ["geheim", "Geheim7", "gehe-im"])
+def test_a_word_that_a_variable_is_a_part_of(value, tmp_path):
+    (tmp_path / "ml.yaml").write_text(ML.format(source="{sql: select 1, url: 'sqlite:///pre${K}post.db'}"))
+    load(tmp_path / "ml.yaml", [], {"K": value})
+    assert masked(f"no file pre{value}post.db") == "no file pre${K}post.db"
+    assert masked(f"{value}: no") == "${K}: no"
+
+
+def test_a_plain_word_is_hidden_where_it_stands_alone():
+    hide({"admin": "${USER}"})
+    assert masked("run mlci-admin as admin") == "run mlci-admin as ${USER}"
+
+
 def test_the_longest_value_goes_first_and_short_ones_stay():
     hide({"word": "${A}", "word-and-more": "${B}", "80": "${PORT}"})
     assert masked("word-and-more on port 80, word") == "${B} on port 80, ${A}"
