@@ -21,7 +21,7 @@ from stages.records.lock import exclusive
 from stages.records.result import Result
 from stages.store.base import DEPLOY
 from stages.store.version import files_of
-from stages.targets.approval import Approval, approval
+from stages.targets.approval import Approval, approval, keep_verdict
 from stages.targets.base import Target
 from stages.targets.environment import Environment
 from stages.targets.overriding import described
@@ -64,6 +64,9 @@ def deploy(project: Project, env: str | None = None, override_gate: str | None =
             log.info("%s", reasons[0])
             Policy.of(project.config).check(read_json(project.folder("train") / "signature.json"))
             digest = environment.store.put(environment.model, files_of(project))
+            records = keep_verdict(project, environment.store.get(environment.model, digest))
+            if records:
+                environment.store.describe(environment.model, digest, records)
         why, override = _reasons(approved, override_gate)
         move = next_move(environment, DEPLOY, digest, by, why, override)
         go_live(environment, target, described(environment, move, override is not None), move)

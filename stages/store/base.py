@@ -61,7 +61,8 @@ class Move:
         if wrong:
             shown = {"origin": "from", "digest": "to"}.get(wrong[0], wrong[0])
             raise ValueError(f"{shown!r} is missing or wrong")
-        return cls(**{name: given.get(name) for name in _KINDS})
+        known: dict[str, Any] = {name: given.get(name) for name in _KINDS}
+        return cls(**known)
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

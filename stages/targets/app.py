@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.errors import InfraError
+from stages.config.schema import ReadOptions
+from stages.errors import ArtefactError, InfraError
 from stages.product import app
 from stages.records import jsonfile
 from stages.records.atomic import disk_errors
+from stages.records.jsonfile import read_json
 from stages.serving.golden import compare
 from stages.targets.artefact import FileTarget, Made
 from stages.targets.base import Version
@@ -24,7 +26,8 @@ log = logging.getLogger("mlci")
 
 
 class AppTarget(FileTarget):
-    """See `base.Target`. `read`: how text files are read unless the command line says otherwise."""
+    """See `base.Target`. `read`: how text files are read unless the version's record or the command line says
+    otherwise."""
 
     suffix = ".pyz"
 
@@ -35,7 +38,8 @@ class AppTarget(FileTarget):
     def make(self, version: Version, folder: Path) -> Made:
         """Write the application."""
         log.info("packing what %s needs; packages are kept for the next time", version.name)
-        built = app.build(version.name, version.digest, version.folder, version.code, self._read)
+        read = _read_by_training(version.folder) or self._read
+        built = app.build(version.name, version.digest, version.folder, version.code, read)
         path = folder / built.file
         with disk_errors(path):
             path.write_bytes(built.content)
@@ -49,6 +53,15 @@ class AppTarget(FileTarget):
         package."""
         with disk_errors(made.path), tempfile.TemporaryDirectory(prefix="mlci-app-") as scratch:
             return differences(made.path, version.golden, Path(scratch))
+
+
+def _read_by_training(folder: Path) -> dict[str, Any] | None:
+    """How the text files that the version was trained on were read, by its own record; None where that is not known."""
+    try:
+        section = read_json(folder / "prepare.json")["key"]["config"]["data"].get("read", {})
+        return ReadOptions.model_validate(section).model_dump()
+    except (ArtefactError, KeyError, TypeError, AttributeError, ValueError):
+        return None
 
 
 def differences(path: Path, golden: Mapping[str, Any], scratch: Path) -> list[str]:

@@ -163,12 +163,28 @@ def refusals(project: Project, folder: Path, digest: str) -> list[str]:
     key, rules = judged.get("key"), gate.get("rules")
     keyed = key.get("config") if isinstance(key, dict) else None
     before, now = (keyed, loaded.keyed("validate")) if keyed else (judged.get("config"), loaded.recorded("validate"))
-    sections = [side.get("validate") if isinstance(side, dict) else None for side in (before, now)]
+    was, asked = ((side.get("validate") or {}) if isinstance(side, dict) else {} for side in (before, now))
     unclear = any(isinstance(rule, dict) and rule.get("status") == "inconclusive" for rule in rules or [])
-    found = tightened(*(side if isinstance(side, dict) else {} for side in sections), unclear)
+    found = tightened(was if isinstance(was, dict) else {}, asked, unclear)
     if _stored(folder, "test.json").get("exit_code", 0) != 0:
         found.append("its tests did not pass")
     return found
+
+
+def keep_verdict(project: Project, folder: Path) -> dict[str, bytes]:
+    """The records of the verdict in `.mlci` that a stored version has otherwise: it keeps what it was first put with,
+    and may have been judged again since. Empty where nothing differs. `folder`: of the version."""
+    gate = project.folder("validate") / "gate.json"
+    judged = result.read(project.folder("validate"))
+    if judged is None or not gate.is_file():
+        return {}
+    key = _stored(folder, "validate.json").get("key")
+    same = isinstance(key, dict) and key.get("config") == judged.key.get("config")
+    if same and (folder / "gate.json").is_file() and (folder / "gate.json").read_bytes() == gate.read_bytes():
+        return {}
+    records = {"gate.json": gate, "validate.json": project.folder("validate") / result.FILE}
+    records["test.json"] = project.folder("test") / result.FILE
+    return {name: path.read_bytes() for name, path in records.items() if path.is_file()}
 
 
 def _stored(folder: Path, name: str) -> dict[str, Any]:

@@ -504,13 +504,18 @@ def test_help_needs_no_environment(pyz, agent, tmp_path) -> None:
         "text: |\n  environment: {versions: own}\nname: x\n",
         "environments: {versions: own}\n",
         "environment: {requirements: a#b.txt}\n",
+        "environment: {variables: [SLOW, REGION], requirements: a.txt}\n",
+        "environment:\n  variables: [SLOW]\n  versions: own\n",
+        "environment:\n  variables:\n    - SLOW\n    - REGION\n  requirements: a.txt\n",
+        "environment:\n  requirements: a.txt\n  variables: [SLOW,\n    REGION]\n",
     ],
 )
 def test_environment_is_read_as_the_real_reader_reads_it(text: str, tmp_path: Path) -> None:
     file = tmp_path / "ml.yaml"
     file.write_text(text)
     expected = yamlfile.read(file, "ml.yaml").data.get("environment") or {}
-    assert wanted.section(text) == {key: value or "" for key, value in expected.items()}
+    lists = {"variables"} & expected.keys()  # read by the real reader alone
+    assert wanted.section(text) == {key: "" if key in lists else value or "" for key, value in expected.items()}
 
 
 @pytest.mark.parametrize("text", ["environment: *other\n", "environment:\n  - versions\n", "environment: [a]\n"])

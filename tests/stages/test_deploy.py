@@ -28,6 +28,7 @@ from stages.rollback import rollback
 from stages.store import model_digest
 from stages.store.version import files_of
 from stages.targets import operate, services
+from stages.targets.approval import refusals
 from stages.targets.client import Client
 from stages.targets.environment import Environment
 from stages.targets.process import ProcessTarget
@@ -361,6 +362,28 @@ def test_a_rollback_looks_at_the_approval_again(project: Project) -> None:
     assert operate.status(stricter)[0]["override"] == "two is worse"
     operate.stop(project)
     assert rollback(stricter, to=one[:12]).status == "done", "what is promoted may always be started again"
+
+
+def test_a_version_that_was_judged_again_keeps_its_last_verdict(project: Project) -> None:
+    deploy(project)
+    one = model_digest(project.folder("train"))
+    for number, section in enumerate(
+        ({"metrics": {"accuracy": {"min": 0.5}}}, {"metrics": {"accuracy": {"min": 0.7}}})
+    ):
+        path = project.folder("validate") / "result.json"
+        record = json.loads(path.read_text())
+        record["key"]["config"] = {"validate": section}
+        path.write_text(json.dumps(record))
+        config = project.root / "ml.yaml"
+        lines = [line for line in config.read_text().splitlines() if not line.startswith("validate:")]
+        config.write_text("\n".join([*lines, f"validate: {json.dumps(section)}"]) + "\n")
+        with_settings(Project.open(config), f"api_key: k{number}")
+        deploy(Project.open(config))
+    folder = Environment.of(project).version(one).folder
+    assert json.loads((folder / "validate.json").read_text())["key"]["config"] == {"validate": section}
+    assert refusals(Project.open(config), folder, one) == []
+    config.write_text(config.read_text().replace("0.7", "0.71"))
+    assert refusals(Project.open(config), folder, one) == ["validate.metrics.accuracy.min changed from 0.7 to 0.71"]
 
 
 def test_a_damaged_line_of_the_log_stops_whoever_moves_an_alias(

@@ -233,6 +233,41 @@ def test_a_download_that_breaks_off_goes_on(store: S3Store, s3_front: Front) -> 
 # --- aliases -------------------------------------------------------------------------------------------
 
 
+def test_a_damaged_line_of_the_log_is_not_passed_over_by_whoever_moves(
+    store: S3Store, s3_client: Any, s3_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.move("demo", move(1, "d1"))
+    store.move("demo", move(1, "d2", env="other"))
+    store.move("demo", move(2, "d3", origin="d1"))
+    assert [m.digest for m in store.promotions("demo")] == ["d1", "d2", "d3"]
+    key = store._log_key("demo")
+    whole = s3_client.get_object(Bucket=s3_bucket, Key=key)["Body"].read()
+    lines = whole.splitlines()
+    s3_client.put_object(Bucket=s3_bucket, Key=key, Body=b"\n".join([lines[0], b'{"to": 7}', lines[2], b""]))
+    for act in (lambda: store.move("demo", move(3, "d4")), lambda: store.promotions("demo")):
+        with pytest.raises(InfraError) as damaged:
+            act()
+        assert damaged.value.code == "STO_LOG"
+        assert f"s3://{s3_bucket}/{key}: line 2 " in damaged.value.what
+    assert [m.digest for m in store.history("demo", "live")] == ["d1", "d3"]
+    assert "line 2 of the promotion log is damaged" in caplog.text
+    s3_client.put_object(Bucket=s3_bucket, Key=key, Body=b"\n".join([*lines[:2], lines[2][:50]]))
+    store.move("demo", move(3, "d4", origin="d3"))
+    assert [m.digest for m in store.promotions("demo") if m.env == "live"] == ["d1", "d3", "d4"]
+
+
+def test_files_that_describe_a_version_can_be_replaced(store: S3Store) -> None:
+    digest = store.put("demo", FILES | {"MODEL_CARD.md": b"card"})
+    assert (store.get("demo", digest) / "MODEL_CARD.md").read_bytes() == b"card"
+    store.describe("demo", digest, {"MODEL_CARD.md": b"another", "override.json": b"{}"})
+    folder = store.get("demo", digest)
+    assert (folder / "MODEL_CARD.md").read_bytes() == b"another"
+    assert (folder / "override.json").read_bytes() == b"{}"
+    assert store.put("demo", FILES) == digest
+    with pytest.raises(ValueError, match=r"code/own\.py"):
+        store.describe("demo", digest, {"code/own.py": b"x"})
+
+
 def test_an_alias_moves_by_compare_and_swap(store: S3Store) -> None:
     assert store.alias("demo", "live") is None
     store.move("demo", move(1, "d1"))
