@@ -367,12 +367,11 @@ def test_a_rollback_looks_at_the_approval_again(project: Project) -> None:
 def test_a_version_that_was_judged_again_keeps_its_last_verdict(project: Project) -> None:
     deploy(project)
     one = model_digest(project.folder("train"))
-    for number, section in enumerate(
-        ({"metrics": {"accuracy": {"min": 0.5}}}, {"metrics": {"accuracy": {"min": 0.7}}})
-    ):
+    for number, least in enumerate((0.5, 0.7)):
+        section = {"metrics": {"accuracy": {"min": least}}}
         path = project.folder("validate") / "result.json"
         record = json.loads(path.read_text())
-        record["key"]["config"] = {"validate": section}
+        record["key"]["config"] = {"validate": section, "task": "classification", "weight": None}
         path.write_text(json.dumps(record))
         config = project.root / "ml.yaml"
         lines = [line for line in config.read_text().splitlines() if not line.startswith("validate:")]
@@ -380,7 +379,7 @@ def test_a_version_that_was_judged_again_keeps_its_last_verdict(project: Project
         with_settings(Project.open(config), f"api_key: k{number}")
         deploy(Project.open(config))
     folder = Environment.of(project).version(one).folder
-    assert json.loads((folder / "validate.json").read_text())["key"]["config"] == {"validate": section}
+    assert json.loads((folder / "validate.json").read_text())["key"]["config"]["validate"] == section
     assert refusals(Project.open(config), folder, one) == []
     config.write_text(config.read_text().replace("0.7", "0.71"))
     assert refusals(Project.open(config), folder, one) == ["validate.metrics.accuracy.min changed from 0.7 to 0.71"]
