@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import sys
 import tempfile
 import time
@@ -43,7 +44,16 @@ def candidates(environment: Mapping[str, str]) -> list[Path]:
             "use letters, digits, '.', '_' and '-', at most 64, such as: branches",
         )
     below = Path("domains", domain) if domain else Path()
-    return [place / below for place in _roots(environment)]
+    return [_own_part(place) / below for place in _roots(environment)]
+
+
+def _own_part(place: Path) -> Path:
+    """`place`, or this user's folder in it where everybody may make one, as in /tmp."""
+    with contextlib.suppress(OSError):
+        mode = place.stat().st_mode
+        if mode & stat.S_ISVTX and mode & (stat.S_IWOTH | stat.S_IWGRP):
+            return place / f"mlci-{os.getuid()}"
+    return place
 
 
 def _roots(environment: Mapping[str, str]) -> list[Path]:

@@ -70,6 +70,17 @@ def test_links_are_followed_and_have_owners(tmp_path: Path) -> None:
     assert "too many symbolic links" in str(ownership.problem(loop))
 
 
+def test_in_a_folder_for_everybody_each_user_has_one(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    own = tmp_path / f"mlci-{os.getuid()}"
+    assert place.choose({"MLCI_CACHE": str(tmp_path)}, ["venv/x"]) == own
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.rmdir()
+    own.symlink_to(tmp_path)
+    with pytest.raises(place.InfraError):
+        place.choose({"MLCI_CACHE": str(tmp_path)}, ["venv/x"])
+
+
 def test_folders_are_made_for_this_user_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
