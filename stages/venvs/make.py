@@ -165,7 +165,7 @@ def _install(python: Path, uv: str | None, arguments: list[str], wanted: Wanted)
         command += ["--progress-bar", "off"]
         # Debian 12's pip otherwise builds what comes as source in its old way, and warns of it.
         command += ["--use-pep517", "--prefer-binary", *arguments]
-    done = _run(command, _folder_for(python, wanted))
+    done = _run(command, _folder_for(python, wanted), python.parent.parent)
     if done.returncode == 0:
         return
     _raise_outside(done.stdout, python)
@@ -197,8 +197,8 @@ def _folder_for(python: Path, wanted: Wanted) -> Path:
     return local.where(effective(wanted.requirements), [wanted.folder.absolute(), Path.cwd()], os.environ)
 
 
-def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run in `folder`, or here, with one output, secrets in addresses removed, and say how far it is."""
+def _run(command: list[str], folder: Path | None = None, venv: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run in `folder`, or here, with one output, secrets in addresses removed, saying how far `venv` is."""
     misleading = ("PIP_TARGET", "PIP_PREFIX", "PIP_NO_COMPILE", "PYTHONHOME", "PYTHONPATH", "PYTHONPYCACHEPREFIX")
     environment = {k: v for k, v in os.environ.items() if k not in misleading}
     environment |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1", **_apart(environment)}
@@ -218,8 +218,10 @@ def _run(command: list[str], folder: Path | None = None) -> subprocess.Completed
                     code = process.wait(between_lines())
                     break
                 except subprocess.TimeoutExpired:
-                    step = _last_line(_told(output, 4096), f"running {Path(command[0]).name} {' '.join(command[1:3])}")
-                    print(f"mlci: {time.monotonic() - started:.0f} s: {step[:150]}", file=sys.stderr, flush=True)
+                    told = _last_line(_told(output, 4096), f"running {Path(command[0]).name}")
+                    count = len(list(venv.glob("lib/*/site-packages/*.dist-info"))) if venv else 0
+                    done = f"{count} packages installed, " if venv else ""
+                    print(f"mlci: {time.monotonic() - started:.0f} s, {done}{told[:150]}", file=sys.stderr, flush=True)
                 except BaseException:
                     process.kill()
                     raise

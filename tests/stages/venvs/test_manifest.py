@@ -43,6 +43,11 @@ def keeping_time(path: Path, text: str) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def redirected(link: Path) -> None:
+    link.unlink()
+    link.symlink_to("/srv")
+
+
 def test_what_was_recorded_is_used(folder: Path) -> None:
     assert manifest.problem(folder) is None
     assert (folder / PACKAGES / "package" / "__init__.py").stat().st_mode & 0o022 == 0
@@ -56,7 +61,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "own.pth was changed": lambda f: keeping_time(f / PACKAGES / "own.pth", "/srv/y\n"),
     "bin/tool was changed": lambda f: (f / "bin" / "tool").write_text("#!/bin/sh\nrm -rf /\n"),
     "pyvenv.cfg is missing": lambda f: (f / "pyvenv.cfg").unlink(),
-    "lib64 was changed": lambda f: ((f / "lib64").unlink(), (f / "lib64").symlink_to("/srv")),
+    "lib64 was changed": lambda f: redirected(f / "lib64"),
     "is neither a file nor a folder": lambda f: os.mkfifo(f / "bin" / "pipe"),
     "every user can write to": lambda f: (f / "bin").chmod(0o777),
     "its manifest was changed": lambda f: (

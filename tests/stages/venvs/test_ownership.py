@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.errors import InfraError
 from stages.venvs import ownership, place
 from tests.stages.venvs.users import MALLORY, OTHER, as_user, needs_root
 
@@ -77,7 +78,7 @@ def test_in_a_folder_for_everybody_each_user_has_one(tmp_path: Path) -> None:
     assert own.stat().st_mode & 0o777 == 0o700
     own.rmdir()
     own.symlink_to(tmp_path)
-    with pytest.raises(place.InfraError):
+    with pytest.raises(InfraError):
         place.choose({"MLCI_CACHE": str(tmp_path)}, ["venv/x"])
 
 
@@ -114,7 +115,7 @@ def test_the_error_names_each_place_and_why(tmp_path: Path, monkeypatch: pytest.
     folder = tmp_path / "cache"
     folder.mkdir()
     os.chown(folder, MALLORY, MALLORY)
-    with pytest.raises(place.InfraError) as caught:
+    with pytest.raises(InfraError) as caught:
         place.choose({"MLCI_CACHE": str(folder)}, [])
     assert caught.value.code == "DEP_CACHE"
     assert f"{folder}: {folder} belongs to user {MALLORY}" in caught.value.what

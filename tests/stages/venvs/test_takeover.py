@@ -150,7 +150,7 @@ def test_a_long_installation_says_how_far_it_is(tmp_path, capfd, monkeypatch) ->
         told += capfd.readouterr().err
     (tmp_path / "go").touch()
     thread.join()
-    assert "s: Collecting from https://****@host/x" in told
+    assert "s, Collecting from https://****@host/x" in told
 
 
 def test_a_killed_waiter_leaves_a_lock_that_can_be_read(tmp_path) -> None:
