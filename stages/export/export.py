@@ -85,12 +85,11 @@ def _opened(converted: Converted, signature: Mapping[str, Any]) -> Model:
     from stages.export.graph import ANSWER, ROWS
     from stages.export.parity import Model
     from stages.model.inputs import Inputs
+    from stages.model.onnxlog import quiet_options
 
-    options = onnxruntime.SessionOptions()
-    options.inter_op_num_threads = 1
+    options = quiet_options()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
-    options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(converted.content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class of their own

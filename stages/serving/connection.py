@@ -25,7 +25,7 @@ MAX_HEAD_BYTES, MAX_TARGET_BYTES, MAX_HEADERS = 16 * 1024, 8 * 1024, 100
 MAX_PIPELINED = 8
 
 #: Bytes that are read from a connection at once, and unread bytes of a body beyond which reading pauses.
-_READ, _UNREAD = 32 * 1024, 16 * 1024
+_READ, _UNREAD = 32 * 1024, 32 * 1024
 #: Bytes beside the body up to which nothing is looked at more closely.
 _USUAL = 2 * 1024
 #: Bytes of framing that a byte of a body may bring; a chunk of one byte has five.
@@ -73,6 +73,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: ServerState, patience: Patience) -> None:
         super().__init__(config, server_state, app_state={})
         self._patience = patience
+        self.url = b""
         self._piece = 0  # length of what is being parsed
         self._framing = 0  # bytes of the message so far that are no body
         self._parts = 0  # of a body, in what is being parsed
@@ -107,9 +108,11 @@ class Connection(HttpToolsProtocol):
         """Parse what came."""
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
-        self._piece = len(data)
-        self._framing += self._piece
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        self._piece = size = len(data)
+        self._framing += size
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -126,14 +129,14 @@ class Connection(HttpToolsProtocol):
                 self._read_at_once(_READ // 16)
             self._parts = 0
         cycle: Any = self.cycle
-        if cycle is not None and cycle.more_body and cycle.transport is self.transport:
-            cycle.transport = _NotRead(self)
+        if cycle is not None and cycle.more_body:
+            self._await_more(cycle)
 
     # ---- what the parser calls -------------------------------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, unless its head is too large."""
-        if self._piece > MAX_HEAD_BYTES or self._framing > MAX_HEAD_BYTES:
+        if self._framing > MAX_HEAD_BYTES or self._piece > MAX_HEAD_BYTES:
             self._check_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         elif len(self.headers) > MAX_HEADERS or len(self.url) > MAX_TARGET_BYTES:
             self._check_head(0)
@@ -159,6 +162,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Tell the application that the body is complete."""
         self._framing = 0
+        if self.headers:
+            self.headers = []
         cycle = self.cycle
         if cycle.response_complete:
             return
@@ -186,6 +191,13 @@ class Connection(HttpToolsProtocol):
                 raise _Refusal(431, "SRV_HEADERS_TOO_LARGE", "too many trailers or chunk extensions")
         except _Refusal as refusal:
             self._end_with(refusal)
+
+    def _await_more(self, cycle: Any) -> None:
+        """The body has not arrived as a whole yet."""
+        if cycle.transport is self.transport:
+            cycle.transport = _NotRead(self)
+        if len(self.headers) > MAX_HEADERS and cycle.scope is self.scope:
+            self._end_with(_Refusal(431, "SRV_HEADERS_TOO_LARGE", "too many trailers"))
 
     def _end_with(self, refusal: _Refusal) -> None:
         """Refuse what came last; requests before it get their answers first."""

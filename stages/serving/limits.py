@@ -28,7 +28,7 @@ class Limits:
     max_waiting_rows: int = 50_000
     max_batch_rows: int = 1_024
     max_connections: int = 512
-    max_bytes_in_flight: int = 32 * 2**20
+    max_bytes_in_flight: int = 24 * 2**20
     deadline_seconds: float = 30.0
     drain_seconds: float = 1.0
     grace_seconds: float = 25.0

@@ -22,6 +22,7 @@ import onnxruntime
 from stages.data.cells import canonical
 from stages.errors import ArtefactError
 from stages.model.inputs import Inputs
+from stages.model.onnxlog import quiet_options
 from stages.records import jsonfile
 from stages.records.regular import read_regular
 from stages.serving.decode import Decoded
@@ -206,11 +207,9 @@ class OnnxPredictor(Predictor):
 
 
 def _session(content: bytes) -> Any:
-    options = onnxruntime.SessionOptions()
+    options = quiet_options()
     options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[_PROVIDER])
     except Exception as error:  # its exceptions share no base class of their own

@@ -29,6 +29,8 @@ _ROWS_DEPTH = 2
 #: The end of what stands before the rows; `\"rows"` is no key of that name.
 _KEY = re.compile(rb'(?<!\\)"rows"[ \t\r\n]*:[ \t\r\n]*\[\Z')
 _KEY_REACH = 64
+#: orjson's own bound.
+_MOST_DEEP = 1024
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 
 
@@ -107,6 +109,8 @@ class RowStream:
         piece = _Piece(content, self._quoted, self._depth)
         self._quoted, self._depth = bool(piece.quoted[-1]), int(piece.depth[-1])
         self.weight += piece.weight
+        if int(piece.depth.max()) > _MOST_DEEP:
+            raise not_json(f"arrays and objects more than {_MOST_DEEP} deep")
         place = 0
         while place < len(content):
             if not self._in_rows:

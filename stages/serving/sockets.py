@@ -128,12 +128,17 @@ def _listening() -> list[tuple[str, int, str]]:
     return found
 
 
+def printable(text: str) -> str:
+    """`text` with everything escaped that would move a terminal's cursor, hide text or begin a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _who(words: list[str]) -> str:
     """A program in words; a service of ours by its model and environment."""
     if "--identity" in words[:-1]:
         _, name, env, *_ = [*words[words.index("--identity") + 1].split(":"), "", "", ""]
-        return f"mlci's model {name}, environment {env}: mlci stop ends it"
-    return " ".join(words)[:80]
+        return printable(f"mlci's model {name}, environment {env}: mlci stop ends it")
+    return printable(" ".join(words)[:80])
 
 
 def holder(port: int) -> str | None:

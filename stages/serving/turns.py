@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import perf_counter
 
-#: How long steps may follow one another before the loop looks at its connections again.
-_SECONDS = 0.001
+#: Cost of the steps that follow one another before the loop looks at its connections again, in bytes of JSON: two or
+#: three milliseconds' worth.
+ROUND = 64 * 1024
 
 
 class Turns:
     """Gives out the event loop's time for longer steps, first come, first served. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._until: float | None = None  # when the time of this round of the loop is used up
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._left = ROUND
+        self._counting = False
 
-    async def take(self) -> None:
-        """Wait until a step may run; it runs from here to the next time that its task waits."""
-        if self._until is None:
-            self._until = perf_counter() + _SECONDS
+    async def take(self, cost: int = ROUND) -> None:
+        """Wait until a step of so many bytes may run; it runs from here to the next time that its task waits."""
+        if not self._counting:
+            self._counting = True
             asyncio.get_running_loop().call_soon(self._round)
-        elif self._waiting or perf_counter() >= self._until:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
+        if self._left > 0 and not self._waiting:
+            self._left -= cost
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, cost))
+        await turn
 
     def _round(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
+        """Begin a round of the loop: let some steps run that waited."""
+        self._left = ROUND
+        self._counting = bool(self._waiting)
+        while self._waiting and self._left > 0:
+            turn, cost = self._waiting.popleft()
             if not turn.done():  # its request may have ended meanwhile
+                self._left -= cost
                 turn.set_result(None)
-                self._until = perf_counter() + _SECONDS
-                asyncio.get_running_loop().call_soon(self._round)
-                return
-        self._until = None
+        if self._counting:
+            asyncio.get_running_loop().call_soon(self._round)

@@ -59,7 +59,7 @@ class Upload:
         shared = self._shared
         first = await self._gather([self._piece(message)], receive, WHOLE_BYTES)
         if self.arrived and len(first) <= WHOLE_BYTES:
-            await shared.turns.take()
+            await shared.turns.take(len(first))
             rows = rows_of(parse(first), shared.limits.max_rows)
             if len(rows) <= shared.step_rows:
                 return shared.decoder.decode(rows)

@@ -64,6 +64,15 @@ def test_bad_values_are_answered_with_pointers(live: Live) -> None:
         (b'{"rows": [{"delay": Infinity}]}', 400, ""),
         (b'{"rows": [{"delay": 1e999}]}', 400, ""),
         (b'\xff{"rows": []}', 400, ""),
+        (b'{"rows": [{"delay": -Infinity}]}', 400, ""),
+        (b'{"rows": [{"seats": ' + b"1" * 5000 + b"}]}", 400, ""),
+        (b'{"rows": [{"delay": 1e' + b"9" * 5000 + b"}]}", 400, ""),
+        (b'{"rows": [{"seats": 123456789012345678901234}]}', 422, "/rows/0/seats"),
+        (b'{"rows": [{"carrier": "\\ud800"}]}', 400, ""),
+        (b'{"rows": [{"carrier": "\\udc00\\ud800"}]}', 400, ""),
+        (b"\x1f\x8b\x08\x00", 400, ""),
+        (b'{"rows": [' + b"[" * 200_000 + b"]" * 200_000 + b"]}", 400, ""),
+        (b'{"rows": [' + b'{"a":' * 2000 + b"1" + b"}" * 2000 + b"]}", 400, ""),
         (b"[" * 3000, 400, ""),
         (b"[]", 422, ""),
         (b"null", 422, ""),
@@ -122,6 +131,12 @@ def test_paths_and_methods(live: Live, method: str, path: str, status: int) -> N
 def test_media_types(live: Live, headers: dict[str, str], status: int) -> None:
     body = json.dumps({"rows": [ROW]}).encode()
     assert live.ask("POST", "/predict", body, **headers).status == status
+
+
+def test_of_a_key_that_comes_twice_the_last_value_counts(live: Live) -> None:
+    row = json.dumps(ROW)
+    twice = '{"rows": [], "rows": [' + row[:-1] + ', "delay": 500}]}'
+    assert live.ask("POST", "/predict", twice.encode()).body == live.predict({**ROW, "delay": 500}).body
 
 
 def test_the_model_describes_itself(live: Live) -> None:

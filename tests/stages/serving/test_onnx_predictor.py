@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from stages.errors import ArtefactError
 from stages.export.convert import convert
 from stages.model.frames import frame
+from stages.model.onnxlog import quiet_options
 from stages.model.preprocess import auto, pipeline
 from stages.serving.app import About, Service
 from stages.serving.golden import compare, record
@@ -199,3 +202,24 @@ def test_the_service_answers_few_rows_at_once_and_many_in_batches() -> None:
             for one, other in zip(fast.body["probabilities"], usual.body["probabilities"], strict=True):
                 assert one == pytest.approx(other, abs=1e-9)
         assert live.predict({**row, "seats": 0}).status == 422
+
+
+def test_what_onnxruntime_cannot_do_is_raised_and_not_written(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its own lines, in colors, would stand between those of mlci."""
+    _, by_onnx = pair(estimators()[3].values[0])
+    options = quiet_options()
+    for content in (b"no model", b""):
+        with pytest.raises(Exception, match=r"(?i)onnx|model|protobuf"):
+            onnxruntime.InferenceSession(content, options)
+    with pytest.raises(Exception, match="rows"):
+        by_onnx._run(np.zeros((2, 999)))
+    table = helper.make_tensor("table", TensorProto.INT64, [1], [10**6])
+    rows, answer = (helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in ("rows", "answer"))
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["rows", "table"], ["answer"])], "g", [rows], [answer], [table]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    with pytest.raises(Exception, match="Gather"):
+        session.run(None, {"rows": np.zeros((2, 2))})
+    assert capfd.readouterr() == ("", "")
