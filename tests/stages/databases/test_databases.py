@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -128,7 +130,8 @@ def test_dates_that_python_does_not_hold_are_refused_one_by_one(tmp_path, postgr
     dates = ["2024-01-01", "infinity", "-infinity", "0044-03-15 BC", "12000-01-01", "9999-12-31"]
     values = ", ".join(f"({i}, '{d}'::timestamp, '{d}'::timestamptz, '{d}'::date)" for i, d in enumerate(dates))
     # more rows, so that the refused ones are few
-    sql = f"SELECT * FROM (VALUES {values}) v(y, naive, zoned, day) UNION ALL SELECT i, now()::timestamp, now(), now()::date FROM"
+    sql = f"SELECT * FROM (VALUES {values}) v(y, naive, zoned, day)"
+    sql += " UNION ALL SELECT i, now()::timestamp, now(), now()::date FROM"
     sql += " generate_series(6, 60) i"
     columns = {
         "naive": {"type": "datetime"},
@@ -208,29 +211,32 @@ def prepared(tmp_path, url, sql, columns):
 @pytest.mark.parametrize("dialect", PSYCOPG)
 def test_rows_of_postgresql_are_streamed(tmp_path, postgres, dialect):
     """The server makes rows as they are fetched: the one that fails is only met after the ones before it."""
-    taken = parts(
-        postgres.url(dialect), "SELECT 1 / (50001 - i) AS x FROM (SELECT generate_series(1, 1000000000) AS i) s"
-    )
-    assert next(taken).num_rows == sqlsource.ROWS
-    assert next(taken).num_rows == sqlsource.ROWS
-    with pytest.raises(DataError, match="division by zero"):
-        list(taken)
+    sql = "SELECT 1 / (50001 - i) AS x FROM (SELECT generate_series(1, 1000000000) AS i) s"
+    with parts(postgres.url(dialect), sql) as taken:
+        assert next(taken).num_rows == sqlsource.ROWS
+        assert next(taken).num_rows == sqlsource.ROWS
+        with pytest.raises(DataError, match="division by zero"):
+            list(taken)
 
 
 def test_rows_of_mariadb_are_streamed(tmp_path, maria):
     """A thousand million rows would never all come."""
-    taken = parts(maria.url(MARIA), "SELECT seq AS x, REPEAT('x', 100) AS t FROM seq_1_to_1000000000")
-    assert next(taken).num_rows == sqlsource.ROWS
     running = "SELECT id FROM information_schema.processlist WHERE info LIKE '%%seq_1_to_1000000000' INTO @id"
-    maria.execute(MARIA, running, "KILL @id")
-    with pytest.raises(InfraError) as error:
-        list(taken)
+    with parts(maria.url(MARIA), "SELECT seq AS x, REPEAT('x', 100) AS t FROM seq_1_to_1000000000") as taken:
+        assert next(taken).num_rows == sqlsource.ROWS
+        maria.execute(MARIA, running, "KILL @id")
+        with pytest.raises(InfraError) as error:
+            list(taken)
     assert (error.value.code, error.value.exit_code) == ("DAT_NETWORK", 5)
 
 
+@contextmanager
 def parts(url, sql):
     source = SqlSource(sql=sql, url=url)
-    return sqlsource._tables(sqlsource._engine(source, None), source)  # type: ignore[arg-type]
+    engine = sqlsource._engine(source, Path())
+    with closing(sqlsource._tables(engine, source)) as taken:  # type: ignore[type-var]
+        yield taken
+    engine.dispose()
 
 
 @pytest.mark.parametrize("dialect", PSYCOPG)
