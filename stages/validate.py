@@ -195,7 +195,6 @@ def _champion_digest(project: Project) -> str | None:
 
 def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outcome], Rival | None]:
     """Outcomes of the comparison for each metric with a margin, and the champion's answers."""
-    import numpy as np
 
     from stages.gate import champion, incumbent
     from stages.gate.whose import environment
@@ -214,9 +213,11 @@ def _champion(project: Project, first: bool, seen: Evidence) -> tuple[list[Outco
             sentence = f"there is no champion to compare with: {where}; if that is right, run: mlci validate --first"
             return champion.missing(margins, "failed", sentence, "GATE_NO_CHAMPION"), None
         return champion.missing(margins, "skipped", f"the first model: {where}", "GATE_FIRST"), None
+    from stages.data import hashing
+
     prepared = project.folder("prepare")
     try:
-        rows = np.load(prepared / "test.rows.npy", allow_pickle=False)
+        rows = hashing.load(prepared, "test")
         rival = incumbent.score(
             found, prepared / "test.parquet", rows, seen.signature, list(margins), Policy.of(project.config)
         )

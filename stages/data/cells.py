@@ -130,8 +130,11 @@ def boolean(value: Any, decimal: str = ".") -> bool | None:
     raise Refused("DAT_TYPE")
 
 
-def text(value: Any) -> str | None:
-    """A `category` or `text` as its canonical text: 1, 1.0 and "1" are one; None for NaN.
+def text(value: Any, spelling: str | None = None) -> str | None:
+    """A `category` or `text` as its canonical text: 1 and 1.0 are one; None for NaN.
+
+    `spelling`: of the column (see `stages.data.spelling`), "open" while it is not known yet. With one, floats that
+    stand for several integers are refused; where it is "exact", so are all numbers.
 
     Raises: Refused: DAT_TYPE, DAT_TEXT (not decodable, or a control character), DAT_INFINITE.
     """
@@ -154,6 +157,8 @@ def text(value: Any) -> str | None:
         return None
     if isinstance(value, float | Decimal) and not isfinite(value):
         raise Refused("DAT_INFINITE")
+    if spelling == "exact" or (spelling is not None and isinstance(value, float) and abs(value) >= EXACT):
+        raise Refused("DAT_TYPE")
     return canonical(value)
 
 

@@ -23,6 +23,8 @@ from stages.config.schema import Column
 from stages.data import cells
 from stages.data.chunks import Chunk, Refusals, shown
 from stages.data.convert import Converted, arrow_type, convert
+from stages.data.levels import respelled
+from stages.data.spelling import canonical, spelling_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -43,12 +45,23 @@ class Checked:
 class Contract:
     """Compiled column rules.
 
-    `columns`: name → rule, in contract order. `decimal`: the decimal point of numbers that are text.
+    `columns`: name → rule, in contract order. `decimal`: the decimal point of numbers that are text. `spellings`:
+    column → spelling of its levels, None in models that were trained before there was one; without `spellings` the
+    source is one that is learned from, and they are still to be found.
     """
 
-    def __init__(self, columns: Mapping[str, Column], decimal: str = ".") -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        decimal: str = ".",
+        spellings: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.columns = dict(columns)
-        self._rules = {name: _Rule(column, decimal) for name, column in self.columns.items()}
+        known = {} if spellings is None else spellings
+        self._rules = {
+            name: _Rule(column, decimal, known.get(name) if spellings is not None else "open")
+            for name, column in self.columns.items()
+        }
         self.schema = pa.schema([(n, arrow_type(c.type, c.timezone is not None)) for n, c in self.columns.items()])
 
     def check(self, chunk: Chunk) -> Checked:
@@ -88,31 +101,42 @@ def _value(raw: Any, at: int) -> Any:
 class _Rule:
     """One column's rule, with what does not change from chunk to chunk worked out once."""
 
-    def __init__(self, column: Column, decimal: str) -> None:
+    def __init__(self, column: Column, decimal: str, spelling: str | None) -> None:
         self._column = column
         self._decimal = decimal
+        self._spelling = spelling
         self._zone = ZoneInfo(column.timezone) if column.timezone is not None else None
         self._allowed = None if column.values is None else frozenset(cells.canonical(v) for v in column.values)
+        if self._allowed is not None and spelling == "open" and column.type in ("category", "text"):
+            # Levels are listed: what they are is known before any is seen.
+            self._spelling = spelling_of(self._allowed)
+        if self._allowed is not None and self._spelling == "canonical":
+            self._allowed = frozenset(map(canonical, self._allowed))
         self._pattern = None if column.pattern is None else re.compile(column.pattern)
 
     def check(self, raw: Any) -> Converted:
         """Convert, then refuse what is missing, out of bounds, not among the values or unlike the pattern."""
         column = self._column
-        found = convert(raw, column.type, decimal=self._decimal, zone=self._zone, layout=column.format)
+        found = convert(
+            raw, column.type, decimal=self._decimal, zone=self._zone, layout=column.format, spelling=self._spelling
+        )
+        written = found.values
+        if self._spelling == "canonical":
+            found = Converted(respelled(written, self._decimal), found.bad)
         bad = {code: np.asarray(at, dtype=np.int64) for code, at in found.bad.items()}
         if not column.nullable and found.values.null_count:
             missing = np.asarray(found.values.is_null())
             missing[found.refused()] = False
             _note(bad, "DAT_NULL", missing)
         late = np.zeros(len(found.values), dtype=np.bool_)
-        for code, mask in self._limits(found.values):
+        for code, mask in self._limits(found.values, written):
             _note(bad, code, mask & ~late)
             late |= mask
         if not late.any():
             return Converted(found.values, bad)
         return Converted(pc.if_else(pa.array(late), pa.scalar(None, found.values.type), found.values), bad)
 
-    def _limits(self, values: pa.Array) -> Iterable[tuple[str, Mask]]:
+    def _limits(self, values: pa.Array, written: pa.Array) -> Iterable[tuple[str, Mask]]:
         column = self._column
         if column.min is not None:
             yield "DAT_MIN", _true(pc.less(values, _bound(values.type, column.min, ceil)))
@@ -123,7 +147,7 @@ class _Rule:
             yield "DAT_VALUES", _by_text(values, lambda text: text not in allowed)
         if self._pattern is not None:
             pattern = self._pattern
-            yield "DAT_PATTERN", _by_text(values, lambda text: pattern.fullmatch(text) is None)
+            yield "DAT_PATTERN", _by_text(written, lambda text: pattern.fullmatch(text) is None)
 
 
 def _bound(kind: pa.DataType, bound: float, whole: Callable[[float], int]) -> pa.Scalar:

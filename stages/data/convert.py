@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -59,16 +60,26 @@ def arrow_type(kind: str, zone: bool = False) -> pa.DataType:
 
 
 def convert(
-    raw: Raw, kind: str, *, decimal: str = ".", zone: ZoneInfo | None = None, layout: str | None = None
+    raw: Raw,
+    kind: str,
+    *,
+    decimal: str = ".",
+    zone: ZoneInfo | None = None,
+    layout: str | None = None,
+    spelling: str | None = None,
 ) -> Converted:
     """`raw` as contract type `kind`.
 
+    `spelling`: of a category or text column, as `cells.text` has it.
+
     `decimal`: the decimal point of text. `zone`, `layout`: the time zone and strptime format of a datetime column.
     """
-    scalar = _scalar(kind, decimal, zone, layout)
+    scalar = _scalar(kind, decimal, zone, layout, spelling)
     array = raw if isinstance(raw, pa.Array | pa.ChunkedArray) else one_type(raw, numbers=kind == "number")
     if array is None:
         return _store(raw, kind, zone, scalar)
+    if spelling is not None and kind in ("category", "text") and pa.types.is_floating(array.type):
+        return _by_distinct(_shortest(array), kind, zone, scalar)
     array = _plain(array)
     kernels: dict[str, Callable[[pa.Array], Converted | None]] = {
         "number": partial(_number, decimal=decimal),
@@ -82,12 +93,26 @@ def convert(
     return _by_distinct(array, kind, zone, scalar) if fast is None else fast
 
 
-def _scalar(kind: str, decimal: str, zone: ZoneInfo | None, layout: str | None) -> Callable[[Any], Any]:
+def _scalar(
+    kind: str, decimal: str, zone: ZoneInfo | None, layout: str | None, spelling: str | None
+) -> Callable[[Any], Any]:
     if kind in ("number", "integer"):
         return partial(cells.number if kind == "number" else cells.integer, decimal=decimal)
     if kind == "datetime":
         return partial(cells.moment, zone=zone, layout=layout)
-    return partial(cells.boolean, decimal=decimal) if kind == "boolean" else cells.text
+    return partial(cells.boolean, decimal=decimal) if kind == "boolean" else partial(cells.text, spelling=spelling)
+
+
+def _shortest(array: pa.Array) -> pa.Array:
+    """Floats of 32 and 16 bits as the float64 that is written the same; those that stand for several integers as one
+    that `cells.text` refuses."""
+    if pa.types.is_float64(array.type):
+        return array
+    encoded = (array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array).dictionary_encode()
+    distinct = encoded.dictionary.to_numpy(zero_copy_only=False)
+    limit = 2**24 if pa.types.is_float32(array.type) else 2**11
+    floats = [float(str(v)) if abs(v) < limit or not np.isfinite(v) else float(cells.EXACT) for v in distinct]
+    return pa.array(floats, pa.float64()).take(encoded.indices)
 
 
 def one_type(values: Sequence[Any], *, numbers: bool = False) -> pa.Array | None:
@@ -131,7 +156,8 @@ def _plain(array: Any) -> pa.Array:
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     if isinstance(array, pa.ExtensionArray):
-        array = array.storage
+        uuids = isinstance(array.type, pa.UuidType)
+        array = pa.array(map(_uuid, array.storage.to_pylist()), pa.string()) if uuids else array.storage
     kind = array.type
     if pa.types.is_dictionary(kind) and kind != CATEGORY:
         array = array.dictionary_decode() if not _stringy(kind.value_type) else array.cast(CATEGORY)
@@ -141,6 +167,10 @@ def _plain(array: Any) -> pa.Array:
     elif pa.types.is_float16(kind) or pa.types.is_float32(kind):
         array = array.cast(pa.float64())
     return array
+
+
+def _uuid(value: bytes | None) -> str | None:
+    return None if value is None else str(UUID(bytes=value))
 
 
 def _stringy(kind: pa.DataType) -> bool:

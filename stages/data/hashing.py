@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,23 @@ import pyarrow as pa
 
 from stages.data import cells
 
+#: Beside train.rows.npy and test.rows.npy where levels were respelled: the hashes of the rows as they were written,
+#: which models know that were trained before.
+AS_WRITTEN = ".written.npy"
+
 Hashes = npt.NDArray[np.uint64]
+
+
+def load(folder: Path, side: str) -> Hashes:
+    """Hashes of the rows of a side in `folder`, a line for each text that they have had. Shape (1 or 2, n)."""
+    files = [folder / f"{side}.rows.npy", folder / f"{side}{AS_WRITTEN}"]
+    return np.stack([np.load(file, allow_pickle=False) for file in files if file.is_file() or file == files[0]])
+
+
+def are_new(rows: Hashes, trained: Hashes) -> npt.NDArray[np.bool_]:
+    """True for rows of which no hash is among `trained`. `rows`: as `load` gives them, or of shape (n,)."""
+    fresh: npt.NDArray[np.bool_] = ~np.isin(np.atleast_2d(rows), trained).any(axis=0)
+    return fresh
 
 
 def cell_hash(column: str, text: str | None) -> int:

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.config.schema import Data
-from stages.data import cells, duplicates, profile, split
+from stages.data import cells, duplicates, hashing, profile, split
 from stages.data.chunks import Chunk, Refusals, shown
 from stages.data.contract import Contract
 from stages.data.held import Held
+from stages.data.levels import Levels, respelled_table
 from stages.data.quarantine import FILE, Quarantine
 from stages.data.reading import Reader
 from stages.data.spool import Spool
@@ -60,6 +61,9 @@ class Intake:
     ) -> None:
         self._data, self._task, self._out, self._where, self._advance = data, task, out, where, advance
         self.contract = Contract(data.columns, decimal)
+        self._levels, self._decimal = Levels(data, decimal), decimal
+        self._changed: list[str] = []
+        self._written: npt.NDArray[np.uint64] | None = None
         self._by = data.split.by or ("key" if data.key else "random")
         self._held = Held(data, task, self._by)
         self._read = self._bad_rows = self._duplicates = 0
@@ -82,6 +86,7 @@ class Intake:
         ):
             for chunk in reader.chunks(wanted):
                 self._take(chunk, transform, quarantine, spool)
+            self._respell(spool)
             keep = self._settle(spool, quarantine)
             if not self._read:
                 raise DataError("DAT_EMPTY", "the source has a header but no row", "give data with rows")
@@ -124,8 +129,29 @@ class Intake:
         if accepted.num_rows:
             spool.write(accepted)
             self._held.add(accepted, chunk.rows[checked.good])
+            self._levels.look(accepted, chunk.columns)
 
     # ---- between -----------------------------------------------------------------------------------------------
+
+    def _respell(self, spool: Spool) -> None:
+        """Bring levels into their canonical text, which is known now. The hashes of the rows as they were written are
+        kept: models know the rows that they were trained on by them."""
+        self._changed = self._levels.changed()
+        if not self._changed:
+            return
+        before = self._held
+        self._written = before.array("keys" if self._data.key else "whole")
+        rows = before.array("rows")
+        self._held = Held(self._data, self._task, self._by)
+        for batch, start in self._placed(spool):
+            self._held.add(pa.Table.from_batches([batch]), rows[start : start + len(batch)])
+
+    def _placed(self, spool: Spool) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Accepted rows in their canonical text, and the place of the first."""
+        start = 0
+        for batch in spool.read():
+            yield respelled_table(batch, dict.fromkeys(self._changed), self._decimal), start
+            start += len(batch)
 
     def _settle(self, spool: Spool, quarantine: Quarantine) -> Mask:
         """Which accepted rows stay, after identical rows, conflicting keys and repeated values."""
@@ -150,7 +176,7 @@ class Intake:
     def _refuse(self, spool: Spool, quarantine: Quarantine, refused: list[tuple[str, str, list[str], Mask]]) -> None:
         """Quarantine entries of accepted rows, whose values are in the spool."""
         rows = self._held.array("rows")
-        for batch, start in _placed(spool):
+        for batch, start in self._placed(spool):
             entries = []
             for column, code, names, mask in refused:
                 at = np.flatnonzero(mask[start : start + len(batch)])
@@ -199,7 +225,7 @@ class Intake:
             pq.ParquetWriter(self._out / "train.parquet", schema, **options) as train,
             pq.ParquetWriter(self._out / "test.parquet", schema, **options) as held_out,
         ):
-            for batch, start in _placed(spool):
+            for batch, start in self._placed(spool):
                 here = slice(start, start + len(batch))
                 for writer, mask in ((train, keep[here] & ~side[here]), (held_out, keep[here] & side[here])):
                     if mask.any():
@@ -207,6 +233,9 @@ class Intake:
         hashes = self._held.array("keys" if self._data.key else "whole")
         np.save(self._out / "train.rows.npy", hashes[~test])
         np.save(self._out / "test.rows.npy", hashes[test])
+        if self._written is not None:
+            np.save(self._out / f"train{hashing.AS_WRITTEN}", self._written[keep][~test])
+            np.save(self._out / f"test{hashing.AS_WRITTEN}", self._written[keep][test])
 
     def _describe(self, test: Mask, found: dict[str, Any]) -> dict[str, Any]:
         """Complete and write the profile `found`, and write schema.json."""
@@ -226,7 +255,8 @@ class Intake:
             n: {side: {k: v for k, v in of[n].items() if k != "levels"} for side, of in sides.items()}
             for n in data.columns
         }
-        write_json(self._out / "schema.json", profile.schema(data.columns, data.target, sides["train"], classes))
+        described = profile.schema(data.columns, data.target, sides["train"], classes, self._levels.spellings())
+        write_json(self._out / "schema.json", described)
         write_json(self._out / "profile.json", found)
         return found
 
@@ -234,13 +264,6 @@ class Intake:
         codes, size = self._held.array("targets"), len(self._held.classes)
         sides = {"train": np.bincount(codes[~test], minlength=size), "test": np.bincount(codes[test], minlength=size)}
         return [{side: int(counts[i]) for side, counts in sides.items()} for i in range(size)]
-
-
-def _placed(spool: Spool) -> Iterator[tuple[pa.RecordBatch, int]]:
-    start = 0
-    for batch in spool.read():
-        yield batch, start
-        start += len(batch)
 
 
 def _text(value: Any) -> str:

@@ -80,18 +80,23 @@ def _counts(values: pa.ChunkedArray) -> dict[str, int]:
 
 
 def schema(
-    contract: Mapping[str, Column], target: str, train: Mapping[str, Mapping[str, Any]], classes: list[Any] | None
+    contract: Mapping[str, Column],
+    target: str,
+    train: Mapping[str, Mapping[str, Any]],
+    classes: list[Any] | None,
+    spellings: Mapping[str, str],
 ) -> dict[str, Any]:
     """The contract with what the training side holds, for `schema.json`.
 
     `train`: what `columns` says of it. `classes`: values of the target of a classification, sorted; None for
-    regression.
+    regression. `spellings`: column → spelling of its levels.
     """
     described = {}
     for name, column in contract.items():
         rules = column.model_dump(exclude_none=True, exclude={"type", "nullable", "feature"}, exclude_defaults=True)
         seen = {k: v for k, v in train[name].items() if k in ("nulls", "min", "max", "levels", "distinct")}
         head = {"type": column.type, "nullable": column.nullable, "feature": column.feature}
+        head |= {"spelling": spellings[name]} if name in spellings else {}
         described[name] = {**head, "contract": rules, **seen}
     return {"schema_version": 1, "columns": described, "target": target, "classes": classes}
 

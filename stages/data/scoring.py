@@ -37,7 +37,7 @@ def contract_of(signature: Mapping[str, Any], decimal: str = ".") -> Contract:
         feature["name"]: Column(**{rule: feature[rule] for rule in _RULES if feature.get(rule) is not None})
         for feature in signature["features"]
     }
-    return Contract(columns, decimal)
+    return Contract(columns, decimal, {feature["name"]: feature.get("spelling") for feature in signature["features"]})
 
 
 def read_for_scoring(

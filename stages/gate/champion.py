@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.data.hashing import are_new
 from stages.gate import bootstrap, intervals, uncertainty
 from stages.gate.outcome import Outcome, rows, short
 from stages.model import metrics
@@ -65,7 +66,7 @@ def missing(margins: Mapping[str, float], status: Any, sentence: str, code: str)
 
 def fresh_rows(test: np.ndarray, trained: np.ndarray) -> np.ndarray:
     """Mask of test rows whose 8-byte hashes are not among those of the champion's training rows."""
-    return ~np.isin(test, trained)
+    return are_new(test, trained)
 
 
 def _answered(name: str, *answers: Answer) -> bool:

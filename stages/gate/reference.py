@@ -5,6 +5,7 @@ It is kept with a model, so that new data can be compared with what the model wa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from stages.data import hashing
+from stages.data.spelling import written_before
 from stages.errors import ArtefactError
 from stages.gate import bins as binning
 from stages.gate import drift
@@ -98,9 +101,7 @@ def against(known: Reference, champion: Path, prepared: Path, seen: Seen, max_sh
     """
     trained = np.load(champion / "train.rows.npy", allow_pickle=False)
     sides = [prepared / f"{side}.parquet" for side in ("train", "test")]
-    fresh = [
-        ~np.isin(np.load(prepared / f"{side}.rows.npy", allow_pickle=False), trained) for side in ("train", "test")
-    ]
+    fresh = [hashing.are_new(hashing.load(prepared, side), trained) for side in ("train", "test")]
     n = sum(int(mask.sum()) for mask in fresh)
     if n < drift.MIN_ROWS:
         said = (
@@ -150,7 +151,12 @@ def count_column(bins: Bins, columns: Sequence[pa.ChunkedArray], kind: str) -> C
     """New values, in one or more pieces, in the bins of the reference."""
     if bins.kind == "number":
         return binning.count_numbers(bins, np.concatenate([floats(one, kind) for one in columns]))
-    return binning.count_levels(bins, *_levels(columns))
+    seen, missing = _levels(columns)
+    before = written_before([*(bins.levels or ()), *(bins.others or ())])
+    counts: Counter[str] = Counter()
+    for level, n in seen.items():
+        counts[before.get(level, level)] += n
+    return binning.count_levels(bins, counts, missing)
 
 
 def predictions(answer: Answer, signature: Mapping[str, Any]) -> tuple[np.ndarray, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,20 +19,25 @@ _CONTRACT = ("min", "max", "values", "pattern", "timezone", "format")
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops", "joblib")
 
 
-def features(config: Config) -> list[dict[str, Any]]:
-    """The features in contract order: name, type, nullable and what else the contract says."""
+def features(config: Config, spellings: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """The features in contract order: name, type, nullable and what else the contract says. `spellings`: column →
+    spelling of its levels (see `stages.data.spelling`), for a model that is to be served."""
     out = []
     for name in config.data.features:
         column = config.data.columns[name]
         said = {key: getattr(column, key) for key in _CONTRACT if getattr(column, key) is not None}
+        said |= {"spelling": spellings[name]} if spellings and name in spellings else {}
         out.append({"name": name, "type": column.type, "nullable": column.nullable, **said})
     return out
 
 
-def signature(config: Config, classes: Sequence[Any] | None, positive: Any) -> dict[str, Any]:
-    """The whole signature. `classes`: in the order of the probabilities, None for regression."""
+def signature(
+    config: Config, classes: Sequence[Any] | None, positive: Any, spellings: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The whole signature. `classes`: in the order of the probabilities, None for regression. `spellings`: as
+    `features` has them."""
     data = config.data
-    chosen = features(config)
+    chosen = features(config, spellings)
     names = {f["name"] for f in chosen}
     return {
         "schema_version": 1,

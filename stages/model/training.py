@@ -21,6 +21,7 @@ from stages.errors import ConfigError, DataError
 from stages.model import answers, estimator, families, fitting, folds, frames, metrics, persistence, preprocess
 from stages.model.metrics import Answer, Truth
 from stages.model.signature import features, signature
+from stages.records.jsonfile import read_json
 
 if TYPE_CHECKING:
     from stages.model.search import Task
@@ -81,7 +82,7 @@ def train(
     positive = (
         metrics.positive_class(classes, config.data.positive) if classes is not None and len(classes) == 2 else None
     )
-    wanted = signature(config, classes, positive)
+    wanted = signature(config, classes, positive, _spellings(prepared))
     pipeline = assemble(config, own_preprocess)
     persistence.check(pipeline, wanted)
     names = metrics.defaults(config.task, None if classes is None else len(classes))
@@ -195,6 +196,13 @@ def digest(said: Answer) -> str:
                 part.astype(np.float32).tobytes() if part.dtype.kind == "f" else "\0".join(map(str, part)).encode()
             )
     return whole.hexdigest()
+
+
+def _spellings(prepared: Path) -> dict[str, str]:
+    """Column → spelling of its levels, as prepare found them."""
+    path = prepared / "schema.json"
+    columns = read_json(path)["columns"] if path.is_file() else {}
+    return {name: column["spelling"] for name, column in columns.items() if "spelling" in column}
 
 
 def _side(config: Config, path: Path) -> _Side:

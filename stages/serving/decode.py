@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from stages.data import cells
+from stages.data.spelling import canonical
 from stages.serving.single import SingleRows
 
 #: How many problems of one request are listed; all are counted.
@@ -213,6 +214,8 @@ def expectation(feature: Mapping[str, Any]) -> str:
         "text": "text",
         "datetime": "a date and time as ISO 8601 text",
     }[feature["type"]]
+    if feature.get("spelling") == "exact":
+        words = "text (not a number: 7 may be 7, 007 or 7.0 here)"
     if feature.get("format"):
         words = f"a date and time as text of the form {feature['format']}"
     low, high = feature.get("min"), feature.get("max")
@@ -296,25 +299,38 @@ def _whole(value: Any, wrong: Bad, infinite: Bad) -> int | Bad:
 def _text(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:
     wrong, infinite, control = Bad("DAT_TYPE", expected), Bad("DAT_INFINITE", expected), Bad("DAT_TEXT", expected)
     outside, unlike = Bad("DAT_VALUES", expected), Bad("DAT_PATTERN", expected)
-    allowed = None if feature.get("values") is None else frozenset(cells.canonical(v) for v in feature["values"])
+    spelling = feature.get("spelling")
+    allowed = allowed_texts(feature)
     pattern = None if feature.get("pattern") is None else re.compile(feature["pattern"])
 
     def check(value: Any) -> Any:
         if type(value) is not str:
             if type(value) is float and not isfinite(value):
                 return infinite
-            if not isinstance(value, int | float):
+            if not isinstance(value, int | float) or spelling == "exact":
+                return wrong
+            # A float from 2^53 on stands for several integers.
+            if spelling is not None and type(value) is float and abs(value) >= cells.EXACT:
                 return wrong
             value = cells.canonical(value)
         elif not value.isprintable() and cells.CONTROL.search(value):
             return control
-        if allowed is not None and value not in allowed:
+        text = canonical(value) if spelling == "canonical" else value
+        if allowed is not None and text not in allowed:
             return outside
         if pattern is not None and pattern.fullmatch(value) is None:
             return unlike
-        return value
+        return text
 
     return check
+
+
+def allowed_texts(feature: Mapping[str, Any]) -> frozenset[str] | None:
+    """The `values` of a category or text column, as its values are once they are checked."""
+    if feature.get("values") is None:
+        return None
+    texts = (cells.canonical(value) for value in feature["values"])
+    return frozenset(map(canonical, texts) if feature.get("spelling") == "canonical" else texts)
 
 
 def _datetime(feature: Mapping[str, Any], expected: str) -> Callable[[Any], Any]:

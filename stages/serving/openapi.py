@@ -7,7 +7,7 @@ from typing import Any
 
 from stages import __version__
 from stages.data.cells import INT64, canonical
-from stages.serving.decode import expectation
+from stages.serving.decode import allowed_texts, expectation
 from stages.serving.limits import Limits
 
 #: Text as `stages.data.cells` takes it.
@@ -156,7 +156,8 @@ def column_schema(feature: Mapping[str, Any]) -> dict[str, Any]:
     kind = feature["type"]
     schema: dict[str, Any] = {"description": expectation(feature)}
     types = {"number": ["number"], "integer": ["integer"], "boolean": ["boolean"], "datetime": ["string"]}
-    allowed = types.get(kind, ["string", "number", "boolean"])
+    exact = feature.get("spelling") == "exact"
+    allowed = types.get(kind, ["string"] if exact else ["string", "number", "boolean"])
     if kind in ("number", "integer"):
         ends = (None, None) if kind == "number" else (INT64.start, INT64.stop - 1)
         for name, own, end in (("minimum", "min", ends[0]), ("maximum", "max", ends[1])):
@@ -179,6 +180,9 @@ def column_schema(feature: Mapping[str, Any]) -> dict[str, Any]:
 def _spellings(feature: Mapping[str, Any]) -> list[Any]:
     """Every JSON value that means one of `values`: 1 and "1" are the same category."""
     texts = [canonical(value) for value in feature["values"]]
+    if feature.get("spelling") == "exact":
+        return list(texts)
+    texts = list(dict.fromkeys([*texts, *sorted(allowed_texts(feature) or ())]))
     numbers: list[Any] = []
     for text in texts:
         try:
