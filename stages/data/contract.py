@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from math import ceil, floor
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,7 +48,8 @@ class Contract:
 
     `columns`: name → rule, in contract order. `decimal`: the decimal point of numbers that are text. `spellings`:
     column → spelling of its levels, None in models that were trained before there was one; without `spellings` the
-    source is one that is learned from, and they are still to be found.
+    source is one that is learned from, and they are still to be found. `exact`: columns that tell rows apart, in which
+    a number that float64 rounds is refused.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Contract:
         columns: Mapping[str, Column],
         decimal: str = ".",
         spellings: Mapping[str, str | None] | None = None,
+        exact: Iterable[str] = (),
     ) -> None:
         self.columns = dict(columns)
         known = {} if spellings is None else spellings
@@ -62,6 +65,7 @@ class Contract:
             name: _Rule(column, decimal, known.get(name) if spellings is not None else "open")
             for name, column in self.columns.items()
         }
+        self._exact = [name for name in dict.fromkeys(exact) if self.columns[name].type == "number"]
         self.schema = pa.schema([(n, arrow_type(c.type, c.timezone is not None)) for n, c in self.columns.items()])
 
     def check(self, chunk: Chunk) -> Checked:
@@ -74,6 +78,8 @@ class Contract:
         for name, rule in self._rules.items():
             raw = chunk.columns[name]
             found = rule.check(raw)
+            if name in self._exact:
+                _refuse_rounded(raw, found, rule.decimal)
             early = [r for r in chunk.cells if r.column == name]
             known = np.concatenate([r.rows for r in early]) if early else np.empty(0, dtype=np.int64)
             for refused in early:
@@ -86,6 +92,28 @@ class Contract:
                     refusals.append(Refusals(name, code, chunk.rows[at], [shown(_value(raw, int(i))) for i in at]))
             arrays.append(found.values)
         return Checked(pa.Table.from_arrays(arrays, schema=self.schema), good, refusals)
+
+
+def _refuse_rounded(raw: Any, found: Converted, decimal: str) -> None:
+    """Note cells whose number is not the one that was written: ids of too many digits would become one."""
+    values = found.values.to_pylist()
+    if isinstance(raw, pa.Array):
+        if pa.types.is_floating(raw.type):
+            return
+        raw = raw.to_pylist()
+    mask = np.zeros(len(values), dtype=np.bool_)
+    for i, (written, number) in enumerate(zip(raw, values, strict=True)):
+        if number is None or isinstance(written, float):
+            continue
+        if abs(number) < cells.EXACT and (isinstance(written, int) or len(str(written)) <= _SAFE_DIGITS):
+            continue
+        exact = Decimal(written.strip().replace(decimal, ".") if isinstance(written, str) else written)
+        mask[i] = exact != Decimal(repr(number))
+    _note(found.bad, "DAT_TYPE", mask)
+
+
+#: So many digits of a number come back from float64 as they were.
+_SAFE_DIGITS = 15
 
 
 def _value(raw: Any, at: int) -> Any:
@@ -103,7 +131,7 @@ class _Rule:
 
     def __init__(self, column: Column, decimal: str, spelling: str | None) -> None:
         self._column = column
-        self._decimal = decimal
+        self.decimal = decimal
         self._spelling = spelling
         self._zone = ZoneInfo(column.timezone) if column.timezone is not None else None
         self._allowed = None if column.values is None else frozenset(cells.canonical(v) for v in column.values)
@@ -118,11 +146,11 @@ class _Rule:
         """Convert, then refuse what is missing, out of bounds, not among the values or unlike the pattern."""
         column = self._column
         found = convert(
-            raw, column.type, decimal=self._decimal, zone=self._zone, layout=column.format, spelling=self._spelling
+            raw, column.type, decimal=self.decimal, zone=self._zone, layout=column.format, spelling=self._spelling
         )
         written = found.values
         if self._spelling == "canonical":
-            found = Converted(respelled(written, self._decimal), found.bad)
+            found = Converted(respelled(written, self.decimal), found.bad)
         bad = {code: np.asarray(at, dtype=np.int64) for code, at in found.bad.items()}
         if not column.nullable and found.values.null_count:
             missing = np.asarray(found.values.is_null())

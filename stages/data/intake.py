@@ -60,7 +60,9 @@ class Intake:
         advance: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self._data, self._task, self._out, self._where, self._advance = data, task, out, where, advance
-        self.contract = Contract(data.columns, decimal)
+        unique = [name for name, column in data.columns.items() if column.unique]
+        groups = [data.split.column] if data.split.column and data.split.by == "group" else []
+        self.contract = Contract(data.columns, decimal, exact=[*(data.key or ()), *unique, *groups])
         self._levels, self._decimal = Levels(data, decimal), decimal
         self._changed: list[str] = []
         self._written: npt.NDArray[np.uint64] | None = None

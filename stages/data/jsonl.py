@@ -120,7 +120,10 @@ def _lines(stream: IO[bytes], name: str, options: ReadOptions) -> Iterator[bytes
     try:
         if codec not in ("utf-8", "utf-8-sig"):
             text = io.TextIOWrapper(stream, encoding=codec, newline="\n")
-            yield from (line.encode("utf-8", "surrogatepass") for line in _pieces(text.readline, name))
+            try:
+                yield from (line.encode("utf-8", "surrogatepass") for line in _pieces(text.readline, name))
+            finally:
+                text.detach()  # whoever opened the stream closes it
             return
         other = codecs.lookup(options.encoding).name
         for i, line in enumerate(_pieces(stream.readline, name)):

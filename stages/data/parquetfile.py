@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.data.chunks import Chunk, Refusals
+from stages.data.convert import is_wide
 from stages.data.formats import LOOK, check_content
 from stages.errors import DataError
 from stages.records import jsonfile
@@ -173,4 +174,17 @@ def with_nulls(path: Path, name: str, columns: Sequence[str]) -> set[str]:
         if unknown:
             for batch in file.iter_batches(columns=unknown, use_threads=False):
                 found.update(n for n, a in zip(batch.schema.names, batch.columns, strict=True) if a.null_count)
+    return found
+
+
+def with_wide_integers(path: Path, name: str, columns: Sequence[str]) -> set[str]:
+    """Those of `columns` that hold integers of which float64 rounds some.
+
+    Raises: DataError: DAT_FORMAT.
+    """
+    found: set[str] = set()
+    with _file(path, name) as file:
+        stored = [n for n in columns if n in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=stored, use_threads=False) if stored else ():
+            found.update(n for n, a in zip(batch.schema.names, batch.columns, strict=True) if is_wide(a))
     return found

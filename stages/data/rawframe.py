@@ -3,11 +3,12 @@
 | column | in the frame |
 |---|---|
 | category, text, datetime of a text source | text |
-| number, integer | int64 if the whole source holds integers without gaps, else float64; cells that are no numbers
+| number, integer | int64 if the whole source holds integers without gaps, else float64, or Python integers where that
+would round one; cells that are no numbers
 are NaN there and their rows are refused afterwards with what was written; text if most cells are no numbers |
 | boolean, and columns that are not listed | as `pandas.read_csv` infers them, over the whole source |
 | any column of Parquet, SQL or Python sources | the type that the source gives it; integers with gaps are float64,
-as in pandas |
+as in pandas, or Python integers where that would round one |
 
 The types are found in a first pass over the source, so that a chunk cannot differ from the next.
 """
@@ -21,14 +22,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.config.schema import Column
 from stages.data import parquetfile
+from stages.data.cells import EXACT
 from stages.data.chunks import Chunk, Refusals, shown
-from stages.data.convert import convert, holds
+from stages.data.convert import convert, holds, is_wide
 from stages.data.reading import Reader
 
-Kind = Literal["int", "float", "bool", "object", "text", "typed"]
+Kind = Literal["int", "float", "wide", "bool", "object", "text", "typed"]
 
 _NUMERIC = ("number", "integer")
 _WORDS = frozenset({"True", "TRUE", "true", "False", "FALSE", "false"})
@@ -84,6 +87,8 @@ class RawFrames:
 
     def _others(self, name: str, raw: Any, kind: Kind) -> Any:
         """Values without an index: pandas would align a Series with the frame's."""
+        if kind == "wide":
+            raw = [int(v) if isinstance(v, str) else v for v in (raw if isinstance(raw, list) else raw.to_pylist())]
         if kind == "typed":
             return raw.cast(self._types[name]).to_pandas().array
         if kind == "text":
@@ -100,10 +105,13 @@ class RawFrames:
         with_gaps: set[str] = set()
         for name, path in reader.files.items():
             with_gaps |= parquetfile.with_nulls(path, name, gaps)
+        wide: set[str] = set()
+        for name, path in reader.files.items():
+            wide |= parquetfile.with_wide_integers(path, name, sorted(with_gaps - wide))
         for name, kind in self._types.items():
             self._kinds[name] = "typed"
             if name in with_gaps:
-                self._kinds[name] = "float" if pa.types.is_integer(kind) else "object"
+                self._kinds[name] = "wide" if name in wide else "float" if pa.types.is_integer(kind) else "object"
 
     def _inferred(self, reader: Reader) -> None:
         seen: dict[str, _Seen] = {}
@@ -140,6 +148,8 @@ class _Seen:
     missing: bool = False
     whole: bool = True
     bad: int = 0
+    wide: bool = False
+    digits: bool = True
     words: bool = True
     text: bool = True
 
@@ -151,6 +161,8 @@ class _Seen:
         self.missing = self.missing or raw.null_count > 0
         self.present += len(raw) - raw.null_count
         self.whole = self.whole and _whole(raw)
+        self.wide = self.wide or not self.whole or is_wide(raw.cast(pa.int64()))
+        self.digits = self.digits and pc.all(pc.match_substring_regex(raw, r"^\s*[+-]?[0-9]+\s*$")).as_py() is not False
         if not self.whole and (self.number or not self.bad):
             self.bad += len(convert(raw, "number", decimal=self.decimal).bad.get("DAT_TYPE", ()))
         if self.bad and self.words:
@@ -161,6 +173,8 @@ class _Seen:
         self.missing = self.missing or type(None) in kinds
         kinds.discard(type(None))
         self.present += sum(v is not None for v in raw)
+        self.digits = self.digits and kinds <= {int}
+        self.wide = self.wide or any(type(v) is int and abs(v) >= EXACT for v in raw)
         self.whole = self.whole and kinds <= {int} and all(-(2**63) <= v < 2**63 for v in raw if v is not None)
         self.words = self.words and kinds <= {bool}
         self.text = self.text and kinds <= {str}
@@ -171,6 +185,8 @@ class _Seen:
         """The type that all chunks of the column have."""
         if not self.present:
             return "float"
+        if self.digits and self.wide and not self.bad and not (self.whole and not self.missing):
+            return "wide"
         if self.number and 2 * self.bad <= self.present:
             return "int" if self.whole and not self.missing and not self.bad else "float"
         if not self.bad:

@@ -141,3 +141,63 @@ def test_json_that_is_not_unicode(tmp_path):
 def test_ids_of_float32_are_not_made_up():
     assert convert(pa.array([2.0**24, 3.0], pa.float32()), "integer").values.to_pylist()[1] == 3
     assert np.float32(2**24) == np.float32(2**24 + 1)
+
+
+# ---- numbers that tell rows apart, frames, init ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_a_number_that_is_a_key_is_not_rounded(repository, kind):
+    ids = [2**53 + i for i in range(4)] + list(range(40))
+    table = pa.table({"id": ids, "x": [1.0] * 44, "y": [float(i) for i in range(44)]})
+    path = repository.root / f"d.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, path)
+    elif kind == "csv":
+        table.to_pandas().to_csv(path, index=False)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    columns = {"id": {"type": "number", "feature": False}, "x": {"type": "number"}, "y": {"type": "number"}}
+    prepared = repository.prepare(columns, source=path.name, key=["id"], max_bad_fraction=0.5)
+    # 2^53 and 2^53 + 2 are floats
+    assert prepared.refused == [(row, "id", "DAT_TYPE", str(ids[row - 1])) for row in (2, 4)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_ids_with_gaps_keep_their_digits_in_a_transform(repository, kind, declared):
+    ids = [2**60 + 1, None, 7]
+    table = pa.table({"id": pa.array(ids * 20, pa.int64()), "x": [1.0] * 60, "y": [float(i) for i in range(60)]})
+    path = repository.root / f"d.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, path)
+    elif kind == "csv":
+        table.to_pandas(integer_object_nulls=True).to_csv(path, index=False)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    repository.write("ids.py", "def f(frame):\n    frame['copy'] = frame['id']\n    return frame\n")
+    columns = {"copy": {"type": "integer", "nullable": True}, "x": {"type": "number"}, "y": {"type": "number"}}
+    if declared:
+        columns["id"] = {"type": "integer", "nullable": True}
+    prepared = repository.prepare(columns, source=path.name, transform="ids:f")
+    assert {value for (value,) in prepared.rows("copy")} == set(ids)
+
+
+def test_init_takes_ids_of_many_digits_for_text(tmp_path):
+    from stages.commands.infer import look
+
+    (tmp_path / "d.csv").write_text(
+        "id,wide,n,y\n" + "".join(f"{2**70 + i},{2**63 - 1 - i},{i}.5,1\n" for i in range(90))
+    )
+    seen = look(tmp_path / "d.csv", "y").columns
+    assert (seen["id"].type, seen["wide"].type, seen["n"].type) == ("text", "integer", "number")
+    assert seen["wide"].last == 2**63 - 1
+
+
+def test_init_reads_timestamps_as_spark_writes_them(tmp_path):
+    from stages.commands.infer import look
+
+    table = pa.table({"t": pa.array([NEVER, FOREVER], pa.timestamp("us")), "y": [1, 2]})
+    pq.write_table(table, tmp_path / "d.parquet", use_deprecated_int96_timestamps=True)
+    seen = look(tmp_path / "d.parquet", "y").columns["t"]
+    assert (seen.type, seen.example[:4]) == ("datetime", "0001")
