@@ -348,7 +348,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         arguments.assignments = [*arguments.assignments, *arguments.more_assignments]
         _set_up(arguments)
-        answer = COMMANDS[command][1](arguments)
+        answer = _carried_out(command, arguments)
     except MlciError as error:
         answer = Answer(exit_code=error.exit_code, error=error)
     except KeyboardInterrupt:
@@ -377,6 +377,15 @@ def main(argv: list[str] | None = None) -> int:
         _error(InfraError("DEP_DISK", f"standard output: {error.strerror}", "free space there"), words)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 5
+
+
+def _carried_out(command: str, arguments: argparse.Namespace) -> Answer:
+    if command == "serve":  # in the foreground, where silence means that nobody asks
+        return COMMANDS[command][1](arguments)
+    from stages import console
+
+    with console.heartbeat(command):
+        return COMMANDS[command][1](arguments)
 
 
 def _set_up(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from stages import console
 from stages.data import upstream
 from stages.errors import ConfigError, GateError
 from stages.project import Project
@@ -80,11 +81,13 @@ def _work(project: Project, found: dict[str, Path], inputs: dict[str, dict[str, 
 
     runs: list[pytest_run.Run] = []
     if "unit" in found:
+        console.doing("running unit tests")
         runs.append(pytest_run.run("unit", found["unit"], project.root, out, {}))
     if "integration" in found and not any(run.failed for run in runs):
         from stages.model.policy import Policy
         from stages.trials.candidate import served
 
+        console.doing("running integration tests against the candidate")
         with served(project.folder("train"), project.root, out, Policy.of(project.config)) as url:
             runs.append(pytest_run.run("integration", found["integration"], project.root, out, {"MLCI_URL": url}))
     summary: dict[str, Any] = {run.kind: run.counts for run in runs}

@@ -65,6 +65,7 @@ def _work(project: Project, out: Path) -> Work:
     from stages.model import training
 
     found = _fit(project, out)
+    console.doing("recording requests and responses")
     golden = _golden(project, out, found)
     found = dataclasses.replace(found, signature=found.signature | {"onnx": _export(project, out, found, golden)})
     write_json(out / "signature.json", found.signature)
@@ -125,6 +126,7 @@ def _export(project: Project, out: Path, found: Trained, golden: dict[str, Any])
         return {"proved": False, "reason": "model.onnx is never"}
     from stages.export.export import export
 
+    console.doing("converting to ONNX, and comparing its predictions")
     test = project.folder("prepare") / "test.parquet"
     exported = export(found.pipeline, found.signature, test, found.truth, found.said)
     record = exported.record

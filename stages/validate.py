@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages import console
 from stages.data import upstream
 from stages.errors import ArtefactError, ConfigError, GateError
 from stages.model.policy import Policy
@@ -105,12 +106,14 @@ def _judged(project: Project, first: bool, out: Path) -> tuple[list[Outcome], Ev
             metrics.register(name, project.function(name))
     prepared, signature = project.folder("prepare"), read_json(project.folder("train") / "signature.json")
     pipeline = persistence.load(project.folder("train"), signature, Policy.of(project.config))
+    console.doing("reading both sides, and predicting the test side")
     try:
         seen = evidence.collect(prepared, pipeline, signature, project.config.data.weight)
     except ArtefactError as error:
         if error.code in ("MOD_NOT_FINITE", "MOD_SHAPE"):
             return _unusable(project, error), None
         raise
+    console.doing(f"describing {len(signature['features']):,} features of the training side")
     learned = reference.learn(prepared / "train.parquet", signature, seen.answer)
     (out / reference.FILE).write_bytes(verdict.canonical(learned.as_dict()))
     return _outcomes(project, first, seen, pipeline), seen
@@ -133,6 +136,7 @@ def _report(project: Project, gate: dict[str, Any], outcomes: list[Outcome], see
         environment=env,
         history=incumbent.history(store_of(project), project.config.name, env),
     )
+    console.doing("writing the report")
     report.write(out / "report", facts)
 
 
@@ -150,18 +154,25 @@ def _outcomes(project: Project, first: bool, seen: Evidence, pipeline: Any) -> l
     from stages.gate import bounds, gap, leakage
 
     settings, trained = project.config.validation, project.folder("train")
+    console.doing("metrics against their bounds")
     outcomes = bounds.check(settings.metrics, seen.truth, seen.answer)
     names = _comparable(project, seen)
+    console.doing("comparison with the champion")
     against, rival = _champion(project, first, seen)
     outcomes += against
+    console.doing("comparison with the baselines")
     outcomes += _baselines(project, names, seen, pipeline)
+    console.doing("metrics of the slices")
     outcomes += _slices(project, names, seen, rival)
+    console.doing("drift of the test side")
     outcomes += _drift(project, seen)
+    console.doing(f"leakage through {len(seen.features):,} features")
     outcomes.append(leakage.check_features(seen.sample, seen.features, seen.sample_target, seen.n_classes))
     profile = read_json(project.folder("prepare") / "profile.json")
     outcomes += leakage.check_sides(profile["leakage"], len(seen.truth.values))
     measured = read_json(trained / "metrics.json")
     outcomes += gap.check(names, measured.get("train") or {}, measured.get("test") or {})
+    console.doing("latency and size")
     outcomes += _budget(project, seen)
     return outcomes
 

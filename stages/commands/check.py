@@ -12,7 +12,7 @@ from typing import Any
 from stages import bucket
 from stages.answer import Answer
 from stages.config.yamlfile import KeyPath
-from stages.errors import ConfigError, MlciError, UsageError
+from stages.errors import ConfigError, DataError, MlciError, UsageError
 from stages.project import Project
 
 #: A value that stands for another one until the environment is known.
@@ -27,19 +27,7 @@ def check(project: Project, env: str | None = None) -> Answer:
     Raises:
         ConfigError: everything found, at once. UsageError: CFG_USAGE: there is no such environment.
     """
-    if env is not None and env not in project.config.deploy:
-        known = ", ".join(project.config.deploy) or "none is configured"
-        raise UsageError("CFG_USAGE", f"--env {env}: there is no such environment", f"environments: {known}")
-    found: list[ConfigError] = [] if env is None else list(project.loaded.unset.get(env, {}).values())
-    for one in (_functions, _estimator, _metrics, _tests, _requirements, _store):
-        try:
-            one(project)
-        except ConfigError as error:
-            found += [error, *error.others]
-        except MlciError as error:
-            found.append(ConfigError(error.code, error.what, error.todo))
-    if found:
-        raise ConfigError.group(found)
+    refuse(project, env)
     name = project.show(project.loaded.path)
     lines = [f"{name}: valid"]
     notes = []
@@ -54,6 +42,30 @@ def check(project: Project, env: str | None = None) -> Answer:
     if not project.config.deploy:
         notes.append("deploy is empty: mlci run ends after validate")
     return Answer([*lines, *(f"  note: {note}" for note in notes)], {"config": name, "valid": True, "notes": notes})
+
+
+def refuse(project: Project, env: str | None = None, fitted: bool = False) -> None:
+    """Raise everything that `check` finds; `mlci run` asks before it starts.
+
+    `fitted`: the model is there and up to date, so what makes it was right.
+
+    Raises:
+        ConfigError, UsageError: as `check`.
+    """
+    if env is not None and env not in project.config.deploy:
+        known = ", ".join(project.config.deploy) or "none is configured"
+        raise UsageError("CFG_USAGE", f"--env {env}: there is no such environment", f"environments: {known}")
+    found: list[ConfigError] = [] if env is None else list(project.loaded.unset.get(env, {}).values())
+    model = () if fitted else (_estimator,)
+    for one in (_functions, _source, *model, _metrics, _tests, _requirements, _store):
+        try:
+            one(project)
+        except ConfigError as error:
+            found += [error, *error.others]
+        except MlciError as error:
+            found.append(ConfigError(error.code, error.what, error.todo))
+    if found:
+        raise ConfigError.group(found)
 
 
 def _functions(project: Project) -> None:
@@ -74,24 +86,66 @@ def _functions(project: Project) -> None:
         raise ConfigError.group(problems)
 
 
+def _source(project: Project) -> None:
+    """What reading the source needs is installed.
+
+    Raises:
+        DataError: DAT_SOURCE.
+    """
+    source = project.config.data.source
+    if not isinstance(source, str):
+        from stages.data import sqlsource
+
+        sqlsource.require_driver(source, project.root)
+    elif source.lower().startswith("s3://"):
+        try:
+            bucket.require_client()
+        except bucket.Failure as failure:
+            where = project.loaded.document.where(("data", "source"))
+            raise DataError("DAT_SOURCE", f"{where}: {failure.what}", failure.todo) from failure
+
+
 def _estimator(project: Project) -> None:
-    from stages.model import search, training
+    """The pipeline can be made, and saved when it is fitted.
+
+    Raises:
+        ConfigError: CFG_ESTIMATOR, CFG_PREPROCESS, CFG_SEARCH. ArtefactError: MOD_UNTRUSTED, MOD_NOT_SKOPS,
+        MOD_NOT_SAVED.
+    """
+    from stages.model import rehearsal, search
+    from stages.model.signature import signature
+
+    model = project.config.model
+    pipeline = _pipeline(project)
+    if pipeline is None:
+        return
+    with project.located():
+        if model.search is not None:
+            search.parameters(model.search, pipeline)
+    rehearsal.check_without_data(pipeline, signature(project.config, None, None), project.config.task)
+
+
+def _pipeline(project: Project) -> Any:
+    """The unfitted pipeline; None where the user's function cannot be had, which `_functions` says."""
+    from stages.model import training
 
     model = project.config.model
     try:
         own = None if model.preprocess == "auto" else project.function(model.preprocess)
     except ConfigError:
-        return  # `_functions` says so
+        return None
     with project.located():
-        pipeline = training.assemble(project.config, own)
-        if model.search is not None:
-            search.parameters(model.search, pipeline)
+        return training.assemble(project.config, own)
 
 
 def _metrics(project: Project) -> None:
-    from stages.model import metrics
+    from stages.model import metrics, training
 
     config = project.config
+    try:
+        pipeline = _pipeline(project)
+    except MlciError:
+        pipeline = None  # `_estimator` says so
     problems = []
     asked: dict[KeyPath, str] = {("validate", "metrics", name): name for name in config.validation.metrics}
     if config.model.search is not None and config.model.search.metric is not None:
@@ -101,6 +155,8 @@ def _metrics(project: Project) -> None:
             if ":" in name:
                 metrics.register(name, project.function(name))
             metrics.check_task(name, config.task)
+            if pipeline is not None:
+                training.check_needs(name, pipeline.steps[-1][1])
         except ConfigError as error:
             problems.append(ConfigError(error.code, f"{project.loaded.document.where(path)}: {error.what}", error.todo))
     if problems:

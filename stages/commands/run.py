@@ -9,11 +9,12 @@ from functools import partial
 
 from stages import console
 from stages.answer import Answer
-from stages.commands import report
-from stages.errors import MlciError, UsageError
+from stages.commands import check, report
+from stages.errors import MlciError
 from stages.project import Project
 from stages.records.lock import exclusive
 from stages.records.result import Result
+from stages.records.stage import is_current
 
 
 def run(project: Project, env: str | None = None) -> Answer:
@@ -22,11 +23,10 @@ def run(project: Project, env: str | None = None) -> Answer:
     Stages that are unchanged are skipped. Stops at the first that fails and names the command that resumes.
 
     Raises:
-        UsageError: CFG_USAGE: there is no such environment. ConfigError: CFG_ENV_UNSET: it lacks a variable.
+        UsageError: CFG_USAGE: there is no such environment. ConfigError: all that `mlci check` finds; CFG_ENV_UNSET:
+        the environment lacks a variable.
     """
-    if env is not None and env not in project.config.deploy:
-        known = ", ".join(project.config.deploy) or "none is configured"
-        raise UsageError("CFG_USAGE", f"--env {env}: there is no such environment", f"environments: {known}")
+    check.refuse(project, env, _is_fitted(project))
     if project.config.deploy:
         project.loaded.whole(env or next(iter(project.config.deploy)))  # now, not after hours of training
     answer = Answer(data={"stages": []})
@@ -47,6 +47,16 @@ def run(project: Project, env: str | None = None) -> Answer:
         answer.data["resume"] = _resume()
         answer.lines.append(f"when that is mended, resume with: {answer.data['resume']}")
     return answer
+
+
+def _is_fitted(project: Project) -> bool:
+    """Whether the model is up to date with the data that are there: then its configuration was right."""
+    from stages.train import describe
+
+    try:
+        return is_current(project, describe(project))
+    except MlciError:
+        return False
 
 
 def _stages(project: Project, env: str | None) -> Iterator[tuple[str, Callable[[], Result]]]:

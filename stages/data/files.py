@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from stages.data.formats import LOOK, check_content
 from stages.errors import DataError
@@ -54,7 +54,7 @@ def too_long(shown: str, what: str, todo: str) -> DataError:
 
 
 @contextmanager
-def _unpacked(file: io.BufferedReader, shown: str) -> Iterator[io.BufferedReader]:
+def _unpacked(file: Any, shown: str) -> Iterator[io.BufferedReader]:
     start = file.peek(4)
     if start.startswith(b"\x1f\x8b"):
         with gzip.open(file, "rb") as stream:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages import console
 from stages.config.schema import Data
 from stages.data import cells, duplicates, hashing, profile, split
 from stages.data.chunks import Chunk, Refusals, shown
@@ -89,12 +90,14 @@ class Intake:
             for chunk in reader.chunks(wanted):
                 self._take(chunk, transform, quarantine, spool)
             self._respell(spool)
+            console.doing(f"{self._read:,} rows read; looking for duplicates")
             keep = self._settle(spool, quarantine)
             if not self._read:
                 raise DataError("DAT_EMPTY", "the source has a header but no row", "give data with rows")
             quarantine.judge(data, self._read, self._bad_rows, self._where)
             self._held.select(keep)
             test = self._sides(int(keep.sum()))
+            console.doing(f"{self._read:,} rows read; writing both sides")
             self._write(spool, keep, test)
         rows = {
             "read": self._read,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages import console
 from stages.config.schema import Column
 from stages.data.hashing import Hashes
 
@@ -25,7 +26,8 @@ def columns(path: Path, contract: Mapping[str, Column]) -> dict[str, dict[str, A
     """Figures of each column of a typed Parquet file: name → rows, nulls and what fits the type."""
     found = {}
     with pq.ParquetFile(path) as file:
-        for name, column in contract.items():
+        for number, (name, column) in enumerate(contract.items(), 1):
+            console.doing(f"figures of {path.stem}: column {number:,} of {len(contract):,}")
             values = file.read(columns=[name], use_threads=False).column(0)
             found[name] = {"nulls": values.null_count, **_figures(values, column.type)}
     return found

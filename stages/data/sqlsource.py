@@ -100,6 +100,18 @@ def _engine(source: SqlSource, root: Path) -> Engine:
         raise DataError("DAT_SOURCE", "data.source.url: has options that the dialect refuses", "correct it") from None
 
 
+def require_driver(source: SqlSource, root: Path) -> None:
+    """Refuse an address that could not be used, without connecting.
+
+    Raises: DataError: DAT_SOURCE: the dialect is not known, or its driver is not installed.
+    """
+    try:
+        _engine(source, root).dispose()
+    except DataError as error:
+        if error.code != "DAT_SOURCE_MISSING":
+            raise
+
+
 def _tables(engine: Engine, source: SqlSource) -> Iterator[pa.Table]:
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages import console
 from stages.gate.outcome import Outcome, percent, short
 from stages.model import metrics
 
@@ -48,7 +49,10 @@ def check_features(
         return Outcome("leakage.features", "skipped", f"only {n} training rows: too few to judge single features", n=n)
     if np.ptp(target) == 0:
         return Outcome("leakage.features", "skipped", "the target is the same in every row: anything predicts it", n=n)
-    found = {f["name"]: _power(frame[f["name"]], f["type"], target, n_classes, folds) for f in features}
+    found = {}
+    for number, feature in enumerate(features, 1):
+        console.doing(f"leakage: feature {number:,} of {len(features):,}")
+        found[feature["name"]] = _power(frame[feature["name"]], feature["type"], target, n_classes, folds)
     known = {name: value for name, value in found.items() if math.isfinite(value)}
     measure = "R²" if n_classes is None else "ROC AUC"
     ranked = sorted(known.items(), key=lambda item: -item[1])

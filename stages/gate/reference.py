@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from stages import console
 from stages.data import hashing
 from stages.data.spelling import written_before
 from stages.errors import ArtefactError
@@ -82,7 +83,8 @@ class Reference:
 def learn(train: Path, signature: Mapping[str, Any], answer: Answer) -> Reference:
     """From the training side (parquet) and the model's answers on the test side."""
     features, kinds = {}, {}
-    for feature in signature["features"]:
+    for number, feature in enumerate(signature["features"], 1):
+        console.doing(f"describing the training side: feature {number:,} of {len(signature['features']):,}")
         name, kind = feature["name"], feature["type"]
         features[name], kinds[name] = of_column(frames.column_from_parquet(train, name), kind), kind
     target = signature["target"]

@@ -36,14 +36,21 @@ _JOBLIB = "set model.format: joblib"
 _AGAIN = "train again: mlci train"
 
 
-def check(pipeline: Any, signature: Mapping[str, Any]) -> None:
-    """Refuse, before anything is fitted, a pipeline that could not be saved or loaded.
+def check(pipelines: Sequence[Any], signature: Mapping[str, Any]) -> None:
+    """Refuse pipelines that could not be saved or loaded; all their types are told at once.
 
     Raises:
-        ArtefactError: MOD_UNTRUSTED, MOD_NOT_SKOPS.
+        ArtefactError: MOD_UNTRUSTED, MOD_NOT_SKOPS, MOD_NOT_SAVED.
     """
-    if signature["model"]["format"] == "skops":
-        _audit(_dumped(pipeline), signature["model"]["trust"])
+    model = signature["model"]
+    if model["format"] == "joblib":
+        for pipeline in pipelines:
+            _pickled(pipeline, io.BytesIO())
+        return
+    types: set[str] = set()
+    for pipeline in pipelines:
+        types |= _untrusted(_dumped(pipeline), model["trust"])
+    _refuse(types, model["trust"])
 
 
 def save(pipeline: Any, folder: Path, signature: Mapping[str, Any], sample: Any, said: Answer) -> dict[str, Any]:
@@ -62,15 +69,7 @@ def save(pipeline: Any, folder: Path, signature: Mapping[str, Any], sample: Any,
     model = signature["model"]
     path = folder / f"model.{model['format']}"
     if model["format"] == "joblib":
-        import joblib
-
-        try:
-            joblib.dump(pipeline, path)
-        except Exception as error:  # a class may raise anything while it is pickled
-            what = f"the model cannot be pickled: {one_line(error)}"
-            raise ArtefactError(
-                "MOD_NOT_SAVED", what, "define its classes and functions at the top of a module"
-            ) from error
+        _pickled(pipeline, path)
     else:
         data = _dumped(pipeline)
         _audit(data, model["trust"])
@@ -156,9 +155,13 @@ def _dumped(pipeline: Any) -> bytes:
 
 
 def _audit(data: bytes, trust: Sequence[str]) -> None:
+    _refuse(_untrusted(data, trust), trust)
+
+
+def _untrusted(data: bytes, trust: Sequence[str]) -> set[str]:
     import skops.io
 
-    _refuse(set(skops.io.get_untrusted_types(data=data)) - TRUSTED - set(trust), trust)
+    return set(skops.io.get_untrusted_types(data=data)) - TRUSTED - set(trust)
 
 
 def _refuse(types: set[str], trust: Sequence[str]) -> None:
@@ -244,6 +247,17 @@ def _without_addresses(node: Any) -> str:
 
 
 # ---- joblib ------------------------------------------------------------------------------------------------------
+
+
+def _pickled(pipeline: Any, target: Any) -> None:
+    """Write `pipeline` to `target`, a path or a file. Raises: ArtefactError: MOD_NOT_SAVED."""
+    import joblib
+
+    try:
+        joblib.dump(pipeline, target)
+    except Exception as error:  # a class may raise anything while it is pickled
+        what = f"the model cannot be pickled: {one_line(error)}"
+        raise ArtefactError("MOD_NOT_SAVED", what, "define its classes and functions at the top of a module") from error
 
 
 def _unpickled(data: bytes) -> Any:

@@ -16,9 +16,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from stages import console
 from stages.config import Config
 from stages.errors import ConfigError, DataError
-from stages.model import answers, estimator, families, fitting, folds, frames, metrics, persistence, preprocess
+from stages.model import (
+    answers,
+    estimator,
+    families,
+    fitting,
+    folds,
+    frames,
+    metrics,
+    persistence,
+    preprocess,
+    rehearsal,
+)
 from stages.model.metrics import Answer, Truth
 from stages.model.signature import features, signature
 from stages.records.jsonfile import read_json
@@ -84,15 +96,17 @@ def train(
     )
     wanted = signature(config, classes, positive, _spellings(prepared))
     pipeline = assemble(config, own_preprocess)
-    persistence.check(pipeline, wanted)
     names = metrics.defaults(config.task, None if classes is None else len(classes))
     searched = search_metric(config, pipeline, classes)
 
+    console.doing("reading the training side")
     frame = frames.frame_from_parquet(prepared / "train.parquet", features(config))
     empty = _empty(frame)
     if empty and own_preprocess is None:
         pipeline = assemble(config, None, empty)
     y = metrics.encode(side.y, classes) if classes and families.wants_codes(pipeline.steps[-1][1]) else side.y
+    console.doing("fitting on a few rows, to see what the model holds")
+    rehearsal.check(pipeline, wanted, frame, y)
     found: dict[str, Any] = {"test": {}, "train": {}, "cv": None, "search": None, "absent": {}}
     parts = _folds(config, prepared, side, classes)
     own = None if config.model.preprocess == "auto" else config.model.preprocess
@@ -106,18 +120,12 @@ def train(
         said = _ask(pipeline, frame, classes, own)
         del frame
     else:
-        inputs = fitting.transform(pipeline, frame, y, own)
-        same = _same_when_asked(pipeline, frame, inputs, own)
-        if same:
-            del frame
-        fitting.fit(pipeline, inputs, y, side.weight)
-        if not same:
-            inputs = answers.transformed(pipeline, frame)
-        with fitting.blamed(None):
-            said = answers.ask_estimator(pipeline, inputs, classes)
-        del inputs
+        held = [frame]
+        del frame
+        said = _fit(pipeline, held, y, side.weight, classes, own)
     _measure(found, "train", names, side.truth(classes, positive), said)
 
+    console.doing("predicting the test side")
     frame = frames.frame_from_parquet(prepared / "test.parquet", features(config))
     test = _side(config, prepared / "test.parquet")
     said = _ask(pipeline, frame, classes, own)
@@ -125,6 +133,7 @@ def train(
     _measure(found, "test", names, truth, said)
     found["rows"] = {"train": len(side.y), "test": len(test.y)}
     few = np.arange(min(SAMPLE, len(frame)))
+    console.doing("saving the model, and comparing what is loaded from the file")
     saved = persistence.save(pipeline, out, wanted, frame.iloc[few], said.take(few))
     best = (found["search"] or {}).get("best", {}).get("params", {})
     return Trained(saved, found, pipeline, digest(said), [*config.model.params, *best], truth, said)
@@ -150,6 +159,34 @@ def assemble(config: Config, own_preprocess: Callable[..., Any] | None, empty: S
     else:
         before = preprocess.of_user(own_preprocess, model.preprocess, listed)
     return fitting.seeded(preprocess.pipeline(before, chosen), model.seed)
+
+
+def _fit(
+    pipeline: Any,
+    held: list[pd.DataFrame],
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    classes: tuple[Any, ...] | None,
+    own: str | None,
+) -> Answer:
+    """Fit the pipeline on all rows. Returns what it says about them.
+
+    `held`: the training frame, taken out of the list and let go of as soon as it is transformed.
+    """
+    frame = held.pop()
+    console.doing(f"preprocessing {len(frame):,} rows of {frame.shape[1]:,} features")
+    inputs = fitting.transform(pipeline, frame, y, own)
+    same = _same_when_asked(pipeline, frame, inputs, own)
+    if same:
+        del frame
+    name, width = type(pipeline.steps[-1][1]).__name__, getattr(inputs, "shape", (0, 1))[1]
+    console.doing(f"fitting {name} on {len(y):,} rows of {width:,} columns")
+    fitting.fit(pipeline, inputs, y, weight)
+    console.doing("predicting the training side")
+    if not same:
+        inputs = answers.transformed(pipeline, frame)
+    with fitting.blamed(None):
+        return answers.ask_estimator(pipeline, inputs, classes)
 
 
 def search_metric(config: Config, pipeline: Any, classes: tuple[Any, ...] | None) -> metrics.Metric | None:
@@ -185,6 +222,20 @@ def _lacking(estimator: Any, classes: tuple[Any, ...] | None) -> set[metrics.Nee
     if classes is None or answers.gives_probabilities(estimator):
         return set()
     return {"probability"} if answers.gives_scores(estimator, len(classes)) else {"probability", "score"}
+
+
+def check_needs(name: str, estimator: Any) -> None:
+    """Refuse a metric for which one of scikit-learn's estimators never gives what it is computed from.
+
+    Other estimators tell when they are fitted.
+
+    Raises:
+        ConfigError: CFG_METRIC.
+    """
+    needs = metrics.get(name).needs
+    if type(estimator).__module__.startswith("sklearn.") and needs in _lacking(estimator, (False, True)):
+        what = f"{name} needs {metrics.lacking(needs)}, and {type(estimator).__name__} gives none"
+        raise ConfigError("CFG_METRIC", what, "use for example balanced_accuracy, or another estimator")
 
 
 def digest(said: Answer) -> str:
@@ -296,7 +347,8 @@ def _cross(
 
     truth = side.truth(*named)
     each: list[dict[str, float]] = []
-    for training, testing in parts:
+    for number, (training, testing) in enumerate(parts, 1):
+        console.doing(f"cross-validation: fold {number} of {len(parts)}")
         part = fitting.seeded(clone(pipeline), config.model.seed)
         try:
             inputs = fitting.transform(part, frame.iloc[training], y[training], own)

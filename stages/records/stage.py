@@ -81,6 +81,13 @@ def carry_out(project: Project, stage: Stage, work: Callable[[Path], Work]) -> R
         return _run(project, stage, known, work)
 
 
+def is_current(project: Project, stage: Stage) -> bool:
+    """Whether the stage's last result still holds, so that `carry_out` would skip it."""
+    last = result.read(project.folder(stage.name))
+    known = freshness.key(stage.config, stage.inputs)
+    return last is not None and not freshness.reasons(last, known, project.root, project.folder(stage.name))
+
+
 def _run(project: Project, stage: Stage, known: dict[str, Any], work: Callable[[Path], Work]) -> Result:
     provenance.forget_user_modules(project.root)
     out = project.work / ".tmp" / f"new-{stage.name}"
