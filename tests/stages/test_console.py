@@ -40,7 +40,7 @@ def test_what_takes_long_is_said_again_and_again(life, clock, said):
     watched(life, clock, 95, 30)
     assert said == [
         "train: fitting a forest on 9 rows (30 s)",
-        "train: fitting a forest on 9 rows (1 min)",
+        "train: fitting a forest on 9 rows (1 min 0 s)",
         "train: fitting a forest on 9 rows (1 min 30 s)",
     ]
 
