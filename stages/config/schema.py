@@ -50,6 +50,7 @@ class ReadOptions(Section):
 
     sep: Annotated[str, Field(min_length=1, max_length=1)] = ","
     decimal: Annotated[str, Field(min_length=1, max_length=1)] = "."
+    escape: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str = "utf-8"
     na_values: list[Scalar] = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from stages.config.schema import ReadOptions
-from stages.data import cells
+from stages.data import cells, quotes
 from stages.data.chunks import Chunk, Refusals, shown
 from stages.data.files import LONGEST_LINE, opened, too_long
 from stages.errors import DataError
@@ -85,7 +85,7 @@ def _first_row(path: Path, name: str, options: ReadOptions, errors: str) -> _Hea
         sep = excel[1] if excel else options.sep
         csv.field_size_limit(2**31 - 1)
         try:
-            for row in csv.reader(text if excel else chain([first], text), delimiter=sep):
+            for row in csv.reader(text if excel else chain([first], text), delimiter=sep, escapechar=options.escape):
                 if row:
                     return _Head(row, sep, 1 if excel else 0)
         except csv.Error as error:
@@ -155,13 +155,14 @@ def _encoding(name: str, options: ReadOptions, error: Exception) -> DataError:
 class _Reading:
     """How far a file was read, and with what: it is opened again when a line is longer than a block or not decodable.
 
-    `lenient`: bytes that cannot be decoded become U+FFFD and cells with it are refused. `row`: number of the next row
-    that was not given out. `ragged`: rows with another number of cells than the header, not yet given out. `quotes`:
-    how many were read.
+    `escaped`: a quote behind a backslash was seen. `lenient`: bytes that cannot be decoded become U+FFFD and cells with
+    it are refused. `row`: number of the next row that was not given out. `ragged`: rows with another number of cells
+    than the header, not yet given out. `quotes`: how many were read.
     """
 
     block: int
     head: _Head
+    escaped: bool = False
     lenient: bool = False
     row: int = 1
     ragged: list[tuple[int, str]] = field(default_factory=list)
@@ -221,7 +222,7 @@ def _read(
     path: Path, name: str, options: ReadOptions, wanted: list[str], state: _Reading, size: int
 ) -> Iterator[Chunk]:
     """Rows from `state.row` on."""
-    first, row = state.row, 1
+    first, row, checked = state.row, 1, False
     state.ragged, state.quotes = [], 0
 
     def ragged(found: Any) -> str:
@@ -230,6 +231,9 @@ def _read(
 
     with opened(path, name) as stream, _open(stream, options, wanted, state, ragged) as reader:
         for batch in _gathered(reader, size):
+            if state.escaped and not checked and options.escape is None:
+                quotes.refuse_escaped(path, name, _codec(options.encoding), state.head.sep, state.head.skipped)
+                checked = True
             numbers, row = _number(batch.num_rows, row, [n for n, _ in state.ragged])
             new = batch.slice(int(np.searchsorted(numbers, first)))
             yield _chunk(new, numbers[len(numbers) - len(new) :], state, first, row)
@@ -271,7 +275,10 @@ def _open(stream: Any, options: ReadOptions, wanted: list[str], state: _Reading,
                 encoding="utf8" if state.lenient else _for_arrow(options.encoding),
             ),
             parse_options=pacsv.ParseOptions(
-                delimiter=state.head.sep, newlines_in_values=True, invalid_row_handler=ragged
+                delimiter=state.head.sep,
+                escape_char=options.escape or False,
+                newlines_in_values=True,
+                invalid_row_handler=ragged,
             ),
             convert_options=pacsv.ConvertOptions(
                 check_utf8=False,
@@ -322,6 +329,7 @@ class _Source:
                 break
             piece = self._stream.read(size)
         self._state.quotes += piece.count(b'"')
+        self._state.escaped = self._state.escaped or b'\\"' in piece
         return piece
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from stages.errors import DataError, UsageError
 
 Format = Literal["csv", "parquet", "jsonl"]
 
-_SUFFIXES: dict[str, Format] = {
+SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
     ".csv.zip": "csv",
@@ -84,7 +84,7 @@ def format_of(name: str, given: Format | None = None) -> Format:
 
 
 def _by_suffix(name: str) -> Format | None:
-    return next((found for suffix, found in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
+    return next((found for suffix, found in SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
 def check_given(path: Path, shown: str) -> None:
@@ -105,4 +105,4 @@ def check_given(path: Path, shown: str) -> None:
         raise UsageError("CFG_FILE", f"{shown}: there is no such file", f"{hint}give a csv, parquet or jsonl file")
     if _by_suffix(path.name) is None:
         what = f"{shown}: the name does not say which format it is"
-        raise DataError("DAT_FORMAT", what, f"give it a name that ends in one of: {', '.join(_SUFFIXES)}")
+        raise DataError("DAT_FORMAT", what, f"give it a name that ends in one of: {', '.join(SUFFIXES)}")

@@ -4,7 +4,8 @@ another."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from stages.data import snapshot as snapshots
 from stages.data.convert import of_series
 from stages.errors import DataError, MlciError
 from stages.project import Project
+
+log = logging.getLogger("mlci")
 
 
 def snapshot(project: Project, name: str, cache: Path, reuse: bool) -> Path:
@@ -32,10 +35,11 @@ def snapshot(project: Project, name: str, cache: Path, reuse: bool) -> Path:
 
 def _tables(project: Project, name: str) -> Iterator[pa.Table]:
     function = project.function(name)
+    left_out: set[str] = set()
     try:
         found = function()
         for frame in found if isinstance(found, Iterator) else [found]:
-            yield _table(frame, name)
+            yield _table(frame, name, project.config.data.columns, left_out)
     except MlciError:
         raise
     except (Exception, SystemExit) as error:
@@ -46,7 +50,8 @@ def _tables(project: Project, name: str) -> Iterator[pa.Table]:
         ) from error
 
 
-def _table(frame: Any, name: str) -> pa.Table:
+def _table(frame: Any, name: str, listed: Container[str], left_out: set[str]) -> pa.Table:
+    """One frame. What no column can hold is missing where nobody lists it; `left_out` names those that were told."""
     if not isinstance(frame, pd.DataFrame):
         raise DataError(
             "DAT_SOURCE", f"python:{name} gave {type(frame).__name__}, not a DataFrame", "return or yield DataFrames"
@@ -58,4 +63,29 @@ def _table(frame: Any, name: str) -> pa.Table:
         raise DataError(
             "DAT_HEADER", f"python:{name} gave the column {twice[0]!r} more than once", "name each column once"
         )
-    return snapshots.table({n: of_series(frame.iloc[:, i]) for i, n in enumerate(names)}, f"python:{name}")
+    arrays = {}
+    for i, column in enumerate(names):
+        try:
+            held = snapshots.table({column: _values(frame.iloc[:, i])}, f"python:{name}")
+        except DataError as error:
+            if column in listed:
+                raise
+            held = pa.table({column: pa.nulls(len(frame))})
+            if column not in left_out:
+                log.warning("%s; it is not listed, and left out", error.what)
+                left_out.add(column)
+        arrays[column] = held.column(0)
+    return pa.table(arrays)
+
+
+def _values(series: pd.Series) -> Any:
+    """The column for arrow; periods and intervals, which it would keep as numbers and pairs, as their text."""
+    dtype = series.dtype
+    inner = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+    if isinstance(inner, pd.PeriodDtype | pd.IntervalDtype):
+        series = series.astype(object)
+    if series.dtype == object:
+        special = series.map(lambda value: isinstance(value, pd.Period | pd.Interval))
+        if special.any():
+            series = series.where(~special, series[special].map(str)).where(series.notna(), None)
+    return of_series(series)

@@ -14,7 +14,7 @@ from stages.config.schema import Column, ReadOptions
 from stages.data.chunks import Chunk
 from stages.data.contract import Contract
 from stages.data.formats import Format, format_of
-from stages.data.reading import Reader, missing_columns
+from stages.data.reading import Reader, missing_columns, partition
 
 _RULES = ("type", "nullable", "min", "max", "values", "pattern", "timezone", "format")
 
@@ -58,7 +58,7 @@ def read_for_scoring(
     """
     kind = format_of(path.name, format)
     contract = contract_of(signature, read.decimal if kind == "csv" else ".")
-    reader = Reader({path.name: path}, kind, read, size)
+    reader = Reader({path.name: path}, kind, read, size, {path.name: partition(path.as_posix())})
     needed = list(contract.columns) if kind != "jsonl" else []
     missing_columns([n for n in needed if not contract.columns[n].nullable], reader.header, path.name)
     there = [n for n in contract.columns if n in set(reader.header)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from stages.config.schema import Data, SqlSource
-from stages.data.formats import Format, format_of
+from stages.data.formats import SUFFIXES, Format, format_of
 from stages.errors import DataError
 from stages.project import Project
 from stages.records.digest import sha256_file
@@ -41,9 +41,10 @@ class Located:
 
     def reader(self, data: Data, size: int | None = None) -> Reader:
         """The rows of the source."""
-        from stages.data.reading import Reader
+        from stages.data.reading import Reader, partition
 
-        return Reader(self.files, self.format, data.read, size)
+        partitions = {name: partition(name) for name in self.files} if self.kind in ("path", "url") else {}
+        return Reader(self.files, self.format, data.read, size, partitions)
 
     def description(self) -> dict[str, Any]:
         """For `profile.json`."""
@@ -154,7 +155,7 @@ def _local(project: Project, data: Data, source: str) -> Located:
         raise DataError(
             "DAT_SOURCE_MISSING",
             f"data.source {source}: is a folder",
-            f"name its files, for example {source.rstrip('/')}/*.csv",
+            f"name its files, for example {source.rstrip('/')}/{_pattern(path)}",
         )
     elif not path.is_file():
         raise DataError(
@@ -171,6 +172,15 @@ def _local(project: Project, data: Data, source: str) -> Located:
         )
     files = {Path(os.path.relpath(match, project.root)).as_posix(): match for match in matches}
     return Located("path", source, files, kinds.pop(), {})
+
+
+def _pattern(folder: Path) -> str:
+    """A pattern for the data files of a folder, by the first that is there."""
+    for path in folder.rglob("*"):
+        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+        if suffix is not None:
+            return f"*{suffix}" if path.parent == folder else f"**/*{suffix}"
+    return "*.csv"
 
 
 def _folder(project: Project, path: Path) -> str:

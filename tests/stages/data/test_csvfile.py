@@ -140,6 +140,39 @@ def test_a_line_for_excel_names_the_separator(file, line, encoding, size):
     assert lost == {2: "2"}
 
 
+ESCAPED = rb"""a,b
+1,"C:\data\"
+2,say \"hi\"
+3,"a \"b\" c"
+"""
+
+
+@pytest.mark.parametrize("size", [8, 1 << 22])
+def test_quotes_behind_a_backslash_are_refused_or_read(file, size):
+    with pytest.raises(DataError, match="row 3 escapes quotes with a backslash: 3,") as error:
+        read(file(ESCAPED), ["a", "b"], size=size)
+    assert error.value.code == "DAT_FORMAT"
+    assert 'escape: "\\\\"' in error.value.todo
+    escaped = ESCAPED.replace(rb'"C:\data\"', rb'"C:\\data\\"')
+    rows, _, _ = read(file(escaped), ["a", "b"], size=size, escape="\\")
+    assert [row["b"] for row in rows.values()] == ["C:\\data\\", 'say "hi"', 'a "b" c']
+
+
+def test_a_backslash_is_a_character(file):
+    rows, lost, _ = read(
+        file(rb"""a,b
+1,"C:\data\"
+2,say \"hi\"
+3,"both \""x\"""
+4,"two
+lines\"
+"""),
+        ["a", "b"],
+    )
+    assert [row["b"] for row in rows.values()] == ["C:\\data\\", 'say \\"hi\\"', 'both \\"x\\"', "two\nlines\\"]
+    assert not lost
+
+
 def test_only_wanted_columns_are_made(file):
     assert read(file(b"a,b,c\n1,2,3\n"), ["c", "a", "not there"])[0] == {1: {"c": "3", "a": "1"}}
 

@@ -309,6 +309,66 @@ def test_no_server(repository, refused, at_once):
     assert refused(InfraError, source=f"http://{address}/data.csv").code == "DAT_NETWORK"
 
 
+# ---- folders that hold values ------------------------------------------------------------------------------------
+
+FOLDERS = COLUMNS | {"year": {"type": "integer"}, "month": {"type": "category"}, "x": {"type": "number"}}
+
+
+def part(name, start):
+    rows = [{"x": float(i), "y": float(i)} for i in range(start, start + 5)]
+    if name.endswith("parquet"):
+        sink = io.BytesIO()
+        pd.DataFrame(rows).to_parquet(sink)
+        return sink.getvalue()
+    if name.endswith("jsonl"):
+        return pd.DataFrame(rows).to_json(orient="records", lines=True)
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_partitions_are_columns(repository, suffix):
+    for i, month in enumerate(("01", "02", "a%20b")):
+        name = f"data/year={2023 + i % 2}/month={month}/part-0.{suffix}"
+        repository.write(name, part(name, 5 * i))
+    repository.write("data/_SUCCESS", "")
+    done = repository.prepare(FOLDERS, source=f"data/**/*.{suffix}")
+    assert done.rows("year", "month", "x")[0] == (2023, "01", 0.0)
+    assert {row[:2] for row in done.rows("year", "month", "x")} == {(2023, "01"), (2024, "02"), (2023, "a b")}
+    assert repository.prepare(FOLDERS, source=f"data/year=2024/*/*.{suffix}").rows("year") == [(2024,)] * 5
+    dropped = repository.prepare(COLUMNS, source=f"data/**/*.{suffix}").profile["dropped_columns"]["names"]
+    assert dropped == ["year", "month"]
+    with pytest.raises(DataError, match="is a folder") as error:
+        located(repository, source="data")
+    assert f"data/**/*.{suffix}" in error.value.todo
+
+
+def test_partitions_in_a_transform_and_in_a_file_to_be_scored(repository):
+    from stages.data.scoring import read_for_scoring
+
+    for year in (2023, "__HIVE_DEFAULT_PARTITION__"):
+        repository.write(f"data/year={year}/a.csv", CSV)
+    repository.write("mine.py", "def f(frame):\n    return frame.assign(since=frame['year'] - 2000)\n")
+    columns = COLUMNS | {"since": {"type": "number", "nullable": True}}
+    done = repository.prepare(columns, source="data/*/*.csv", transform="mine:f")
+    assert {row[0] for row in done.rows("since")} == {23.0, None}
+    signature = {"features": [{"name": "x", "type": "number"}, {"name": "year", "type": "integer"}]}
+    (rows,) = read_for_scoring(repository.root / "data" / "year=2023" / "a.csv", signature, ReadOptions())
+    assert rows.table.column("year").to_pylist() == [2023] * 10
+
+
+def test_a_column_of_the_file_counts_more_than_its_folder(repository):
+    repository.write("data/x=7/a.csv", CSV)
+    assert repository.prepare(COLUMNS, source="data/*/a.csv").rows("x")[-1] == (9.0,)
+
+
+def test_folders_of_other_names_are_refused(repository):
+    repository.write("data/year=2023/a.csv", CSV)
+    repository.write("data/month=1/a.csv", CSV)
+    with pytest.raises(DataError, match="its folders give") as error:
+        repository.prepare(COLUMNS, source="data/*/*.csv")
+    assert error.value.code == "DAT_HEADER"
+
+
 # ---- SQL ---------------------------------------------------------------------------------------------------------
 
 
@@ -367,6 +427,7 @@ def test_a_query_leaves_the_data_base_alone(repository, refused, database):
 
 MODULE = """
 import pandas as pd
+import pyarrow as pa
 
 def frame():
     return pd.DataFrame({"x": [1, None, 3.5, 4], "y": [1, 2, 3, 4], "when": pd.to_datetime(["2024-01-01"] * 4)})
@@ -391,6 +452,30 @@ def differing():
     yield pd.DataFrame({"x": [1], "y": [1]})
     yield pd.DataFrame({"x": [1]})
 
+def odd():
+    base = {"x": [1.0, 2.0, 3.0, 4.0], "y": [1, 2, 3, 4]}
+    yield pd.DataFrame(base | {
+        "interval": pd.cut(pd.Series([1, 2, 3, 4]), [0, 2, 4]),
+        "intervals": pd.arrays.IntervalArray.from_breaks([0, 1, 2, 3, 4]),
+        "period": pd.period_range("2024-01", periods=4, freq="M"),
+        "objects": [pd.Period("2024"), None, "text", pd.Interval(0, 1)],
+        "nested": [{"a": 1}, [2], {3}, object()],
+        "structs": [{"a": 1}] * 4,
+        "duration": pd.to_timedelta([1, 2, 3, 4], unit="D"),
+        "arrow": pd.array([[1], [2], [3], None], dtype=pd.ArrowDtype(pa.list_(pa.int64()))),
+        "complex": [1j, 2j, 3j, 4j],
+        "sparse": pd.arrays.SparseArray([0, 0, 1, 0]),
+        "category": pd.Categorical(["a", None, "b", "a"]),
+        "levels": pd.Categorical([1, 2, 1, 2]),
+        "strings": pd.array(["a", None, "b", "c"], dtype="string[pyarrow]"),
+        "Int": pd.array([1, None, 3, 4], dtype="Int64"),
+        "flag": pd.array([True, None, False, True], dtype="boolean"),
+    })
+    yield pd.DataFrame(base).assign(x=[5.0, 6.0, 7.0, 8.0], **dict.fromkeys(ODD))
+
+ODD = ["interval", "intervals", "period", "objects", "nested", "structs", "duration", "arrow", "complex", "sparse",
+       "category", "levels", "strings", "Int", "flag"]
+
 def grouped():
     return pd.DataFrame({"x": [1, 1, 2], "y": [1, 2, 3]}).groupby("x").sum()
 """
@@ -407,7 +492,7 @@ def test_frames_of_a_function(repository):
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("fails", "DAT_SOURCE", "(rows.py:12): RuntimeError: no connection to"),
+        ("fails", "DAT_SOURCE", "(rows.py:13): RuntimeError: no connection to"),
         ("text", "DAT_SOURCE", "gave str"),
         ("empty", "DAT_EMPTY", "no row"),
         ("objects", "DAT_SOURCE", "'x' holds object objects"),
@@ -418,6 +503,28 @@ def test_functions_that_give_no_frames(repository, refused, name, code, said):
     repository.write("rows.py", MODULE)
     error = refused(source=f"python:rows:{name}")
     assert (error.code, said in error.what) == (code, True), error.what
+
+
+def test_frames_with_columns_of_every_kind(repository, at_once, caplog):
+    repository.write("rows.py", MODULE)
+    assert len(repository.prepare(COLUMNS, source="python:rows:odd").rows()) == 8
+    left = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert [message.split("'")[1] for message in left] == ["nested", "complex"]
+    kinds = dict.fromkeys(("interval", "intervals", "period", "objects"), "category") | {"sparse": "integer"}
+    kinds |= dict.fromkeys(("category", "levels", "strings"), "category") | {"Int": "integer", "flag": "boolean"}
+    listed = COLUMNS | {name: {"type": kind, "nullable": True} for name, kind in kinds.items()}
+    first = repository.prepare(listed, source="python:rows:odd").rows("x", *kinds)[0]
+    assert first == (1.0, "(0, 2]", "(0, 1]", "2024-01", "2024", 0, "a", "1", "a", 1, True)
+
+
+@pytest.mark.parametrize("name", ["nested", "structs", "duration", "arrow", "complex"])
+def test_listed_columns_that_no_type_takes_are_refused_by_name(repository, name):
+    repository.write("rows.py", MODULE)
+    columns = COLUMNS | {name: {"type": "category", "nullable": True}}
+    with pytest.raises(DataError) as error:
+        repository.prepare(columns, source="python:rows:odd")
+    assert name in error.value.what
+    assert error.value.code in ("DAT_SOURCE", "DAT_TOO_MANY_BAD")
 
 
 def test_a_function_that_is_not_there(repository, refused):
