@@ -184,7 +184,7 @@ def _fit(distinct: _Texts, tried: Converted, markers: bool) -> _Fit | None:
     words = [value if bad else "" for value, bad in zip(distinct.listed, refused, strict=True)]
     known = np.array([word.strip().lower() in _MARKERS for word in words])
     others = refused & ~known
-    wordy = np.array([bool(word) and not any(c.isdigit() for c in word) for word in words]) & others
+    wordy = np.array([_is_word(word) for word in words]) & others
     missing = np.zeros(len(words), dtype=np.bool_)
     if markers and distinct.share(known) <= _KNOWN:
         missing |= known
@@ -195,6 +195,10 @@ def _fit(distinct: _Texts, tried: Converted, markers: bool) -> _Fit | None:
     if distinct.share(rest) > _REFUSED or (~refused).sum() <= rest.sum():
         return None
     return _Fit(tuple(words[i] for i in np.flatnonzero(missing)), rest, distinct.share(rest))
+
+
+def _is_word(text: str) -> bool:
+    return bool(text) and not any(c.isdigit() for c in text) and cells.INFINITE.fullmatch(text.strip()) is None
 
 
 def _numbers(distinct: _Texts, decimal: str, gaps: bool) -> Iterator[Found]:

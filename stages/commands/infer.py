@@ -25,6 +25,8 @@ from stages.data.formats import Format, format_of
 from stages.data.reading import Reader
 from stages.errors import DataError
 
+_COUNTS = "counts the rows"
+
 Advance = Callable[[float, str], None]
 
 
@@ -103,6 +105,8 @@ def look(path: Path, target: str, advance: Advance = lambda amount, note: None) 
     columns = {
         name: _judge(one, content.columns[name], name == target) for name, one in found.items() if one is not None
     }
+    if not any(seen.feature for name, seen in columns.items() if name != target):
+        columns = {name: _as_feature(seen) if seen.why == _COUNTS else seen for name, seen in columns.items()}
     refused = _refused(content, columns, target)
     return Table(content.rows + content.lost, _differing(content.options), columns, notes, refused)
 
@@ -233,7 +237,7 @@ def _judge(found: columntypes.Found, raw: Any, target: bool) -> Seen:
     elif kind == "category" and distinct > max(50, len(values) // 10):
         kind, feature, why = "text", False, "almost every value is unique"
     elif kind == "integer" and distinct == len(values) and len(values) > 50 and _counts_up(present):
-        feature, why = False, "counts the rows"
+        feature, why = False, _COUNTS
     example = present[0].as_py()
     if kind == "datetime":
         first = raw[int(np.flatnonzero(np.asarray(values.is_valid()))[0])]
@@ -241,6 +245,10 @@ def _judge(found: columntypes.Found, raw: Any, target: bool) -> Seen:
         example = first if isinstance(first, str) else str(example)
     last = example if kind == "datetime" else max(pc.unique(present).to_pylist())
     return Seen(kind, missing > 0, distinct, last, example, feature, why, found.timezone, missing, found.format)
+
+
+def _as_feature(seen: Seen) -> Seen:
+    return replace(seen, feature=True, why="")
 
 
 def _counts_up(values: pa.Array) -> bool:

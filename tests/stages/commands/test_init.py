@@ -247,6 +247,7 @@ def test_parquet_types(tmp_path, values, kind):
         (lambda i: "12a" if i == 7 else f"{i},5", "number", "refused, for example '12a'"),
         (lambda i: f"{i % 20}\x01" if i == 7 else f"w{i % 20}", "category", "control characters"),
         (lambda i: f"{i % 20}\x01", None, "left out"),
+        (lambda i: "inf" if i == 7 else f"{i},5", "number", "refused, for example 'inf'"),
         (lambda i: '"a\nb"' if i % 2 else "c", "category", ""),
     ],
 )
@@ -290,6 +291,11 @@ def test_rows_that_the_contract_refuses_are_allowed_for(tmp_path):
     assert data.max_bad_fraction == 0.06
     assert "5.00% of the rows do not meet the contract" in notes[0]
     assert rows_["refused"] == 10
+
+
+def test_a_column_that_counts_is_better_than_none(tmp_path):
+    columns = prepared(tmp_path, "d.csv", lines("x,y", lambda i: f"{i},{i % 2}"))[0].columns
+    assert columns["x"].feature
 
 
 def test_nothing_to_learn_from_is_said(tmp_path):
