@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from stages.project import Project
 
+#: Taken from the mode of every file and folder that a command or what it starts writes: data and models are not for
+#: the machine's other users, nor for the group to change.
+NOT_FOR_OTHERS = 0o027
+
 REPORT = "this is a bug in mlci: please report the lines above, the command and `mlci doctor`"
 
 
@@ -337,7 +341,15 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], Answer], _Argument
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns its exit code; what `--json` asks for is the last line of standard output."""
-    words = sys.argv[1:] if argv is None else argv
+    before = os.umask(0o077)
+    os.umask(before | NOT_FOR_OTHERS)
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    finally:
+        os.umask(before)
+
+
+def _main(words: list[str]) -> int:
     as_json = "--json" in words
     command = None
     try:

@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import dataclasses
 import hashlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def describe(project: Project) -> Stage:
     """What the model depends on: the data of both sides, and what the configuration says about them and the model."""
     upstream.require_current(project, "prepare")
     inputs = outputs_of(project, "prepare", _PREPARED)
-    recorded = project.loaded.recorded("task", "data", "model")
+    recorded = project.loaded.recorded("task", "data", "model", "golden")
     return Stage("train", config_of(project, "train"), recorded, inputs, variables_of(project, "train"))
 
 
@@ -106,12 +107,34 @@ def _golden(project: Project, out: Path, found: Trained) -> dict[str, Any]:
     columns = [feature["name"] for feature in found.signature["features"]]
     table = pq.read_table(project.folder("prepare") / "test.parquet", columns=columns)
     predictor = Predictor(persistence.load(out, found.signature), found.signature)
+    synthetic = project.config.golden.source == "synthetic"
     try:
         with threadpool_limits(1):  # as in the service: for single rows, threads only wait for each other
+            if synthetic:
+                return golden.record_rows(found.signature, predictor.predict, _synthetic(project, found, columns))
             return golden.record(found.signature, predictor.predict, table)
     except ValueError as error:
+        if synthetic:
+            what = f"no synthetic row can be recorded as a request: {error}"
+            raise DataError("MOD_GOLDEN", what, "widen the contract, or set golden: {source: sampled}") from error
         what = f"no row of the test side can be recorded as a request: {error}"
         raise DataError("MOD_GOLDEN", what, "look at the contract of the columns and at the model's answers") from error
+
+
+def _synthetic(project: Project, found: Trained, columns: list[str]) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    from stages.serving import golden, synthetic
+
+    prepared = project.folder("prepare")
+
+    def real() -> Iterator[Any]:
+        for side in ("train", "test"):
+            with pq.ParquetFile(prepared / f"{side}.parquet") as file:
+                yield from file.iter_batches(columns=columns)
+
+    schema = read_json(prepared / "schema.json")
+    return synthetic.rows(found.signature, schema, real, golden.ROWS, project.config.model.seed)
 
 
 def _export(project: Project, out: Path, found: Trained, golden: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ class Delivery implements Serializable {
     static final Map OWN = [
         agent: '', agents: [:], image: '', imageArguments: '', checkout: true, environments: null, branch: '',
         approval: [:], credentials: [:], timeouts: [:], retries: [:], lock: true, mail: '', dryRun: false,
-        first: false, override: 'never', onFail: '', stashLimit: 20,
+        first: false, override: 'never', onFail: '', stashLimit: 20, archiveData: false,
     ]
 
     private static final List HANDED_ON = ['config', 'dir', 'set', 'python', 'cache', 'store', 'verbose']
@@ -274,11 +274,16 @@ class Delivery implements Serializable {
         script.withEnv(reading ? ['MLCI_STORE_READONLY=1'] : []) { body() }
     }
 
-    /** Hands `.mlci` on: small as a stash, else as an artefact. */
+    /** Hands `.mlci` on: small as a stash, else, where that is allowed, as an artefact: it holds the data. */
     private void pack() {
         String place = temporary()
         Map packed = step('pack').call('pack', ["${place}/${packName()}".toString()])
         parcel = (packed.bytes ?: 0) <= (options.stashLimit as long) * 1024 * 1024 ? 'stash' : 'artefact'
+        if (parcel == 'artefact' && !options.archiveData) {
+            script.error("mlPipeline: the results of ${plan.name} take ${(packed.bytes as long).intdiv(1024 * 1024)} MB, more than stashLimit " +
+                "(${options.stashLimit}); archived, the data in them could be read by everybody who sees the build. Raise " +
+                'stashLimit, let all stages run on one agent, or allow it with archiveData: true')
+        }
         script.dir(place) {
             if (parcel == 'stash') {
                 script.stash(name: packName(), includes: packName())

@@ -413,6 +413,15 @@ class Card(Section):
     limits: str | None = None
 
 
+class Golden(Section):
+    """The recorded requests that a model has to answer as recorded before it serves.
+
+    `source`: rows of the test side, or rows drawn from the ranges and levels of the columns, none of them a real one.
+    """
+
+    source: Literal["sampled", "synthetic"] = "sampled"
+
+
 class Config(Section):
     """The whole of ml.yaml."""
 
@@ -426,3 +435,4 @@ class Config(Section):
     store: str = "~/.mlci/store"
     environment: Environment = Environment()
     card: Card = Card()
+    golden: Golden = Golden()

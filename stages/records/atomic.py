@@ -36,7 +36,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, file_mode())
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -48,7 +48,8 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n").encode())
 
 
-def _umask() -> int:
-    mask = os.umask(0)
+def file_mode() -> int:
+    """Mode of a file that others of this machine may not read: 0640, or less where the umask says so."""
+    mask = os.umask(0o077)
     os.umask(mask)
-    return mask
+    return 0o640 & ~mask

@@ -11,7 +11,7 @@ from stages.project import Project
 #: Top-level sections of ml.yaml in each stage's key.
 _SECTIONS = {
     "prepare": ("task", "data"),
-    "train": ("name", "task", "model", "card", "data"),
+    "train": ("name", "task", "model", "card", "golden", "data"),
     "test": ("test",),
     "validate": ("validate", "task"),
 }

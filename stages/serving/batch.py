@@ -18,7 +18,7 @@ from stages.config.schema import ReadOptions
 from stages.data.cells import canonical
 from stages.data.scoring import Rows, read_for_scoring
 from stages.errors import DataError, InfraError, UsageError
-from stages.records.atomic import disk_errors
+from stages.records.atomic import disk_errors, file_mode
 from stages.serving.predictor import Answers, Predictor, RowsRefused
 
 #: Suffixes of what can be written.
@@ -243,9 +243,7 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
                 if not stream.closed:
                     stream.flush()
                     os.fsync(stream.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
+            os.chmod(temporary, file_mode())
             os.replace(temporary, output)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -29,17 +29,29 @@ Row = dict[str, Any]
 Predict = Callable[[Mapping[str, Sequence[Any]]], tuple[list[Any], list[dict[str, float]] | None]]
 
 
-def record(signature: Mapping[str, Any], predict: Predict, table: pa.Table, n: int = 32) -> dict[str, Any]:
+#: How many rows are recorded.
+ROWS = 32
+
+
+def record(signature: Mapping[str, Any], predict: Predict, table: pa.Table, n: int = ROWS) -> dict[str, Any]:
     """Choose about `n` rows of `table` (columns as `prepare` leaves them), ask for them, and keep both.
 
-    `predict`: columns as `Decoder` gives them → predictions and probabilities. The same table gives the same file.
+    Arguments and errors are those of `record_rows`. The same table gives the same file.
+    """
+    return record_rows(signature, predict, _rows(table, signature, n))
+
+
+def record_rows(signature: Mapping[str, Any], predict: Predict, chosen: Sequence[Row]) -> dict[str, Any]:
+    """Ask for rows, and keep them with the answers.
+
+    `predict`: columns as `Decoder` gives them → predictions and probabilities.
     Rows that the contract of the signature refuses, or that the model has no finite answer for, are left out.
 
     Raises:
-        ValueError: no row of `table` can be asked for.
+        ValueError: none of the rows can be asked for.
     """
     decoder = Decoder(signature)
-    rows = [row for row in _rows(table, signature, n) if not decoder.decode([row]).refused]
+    rows = [row for row in chosen if not decoder.decode([row]).refused]
     answered = [(row, answer) for row in rows if (answer := _ask(decoder, predict, row)) is not None]
     if not answered:
         raise ValueError("no row can be asked for")

@@ -12,6 +12,7 @@ from typing import Any
 
 from stages.errors import InfraError, UsageError
 from stages.records import jsonfile
+from stages.records.atomic import file_mode
 from stages.records.digest import damaged, sha256_file
 from stages.records.regular import open_regular
 from stages.store import record
@@ -279,7 +280,7 @@ def _write(path: Path, content: Path | bytes) -> None:
                     shutil.copyfileobj(source, stream, 2**20)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, file_mode())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

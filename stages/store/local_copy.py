@@ -73,7 +73,7 @@ class LocalCopy:
             if wrong or digest_of_files({file: new / file for file in wanted.files}) != home.name:
                 raise record.mismatch(home.name, wrong[0] if wrong else None)
             (new / COMPLETE).write_bytes(content)
-            new.chmod(0o755)
+            new.chmod(0o750)
             shutil.rmtree(home, ignore_errors=True)
             new.rename(home)
         except BaseException:

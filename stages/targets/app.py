@@ -43,7 +43,7 @@ class AppTarget(FileTarget):
         path = folder / built.file
         with disk_errors(path):
             path.write_bytes(built.content)
-            path.chmod(0o755)
+            path.chmod(0o750)
         told = ("python", "platform", "glibc", "carries")
         log.info("wrote %s, %.0f MB, for Python %s", built.file, len(built.content) / 1e6, built.about["python"])
         return Made(path, {key: built.about[key] for key in told})

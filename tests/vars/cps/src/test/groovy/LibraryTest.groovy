@@ -240,7 +240,7 @@ class LibraryTest {
         assert words(1) == ['validate', '--first', '--config=ml.yaml']
         assert steps.of('timeout')[0].arguments[0].time == 5
         steps.commands.clear()
-        run("mlPipeline(dryRun: 'false', lock: 'false', first: 'false', environments: ['staging'], approval: false, stashLimit: '0', timeouts: [train: '9'])")
+        run("mlPipeline(dryRun: 'false', lock: 'false', first: 'false', environments: ['staging'], approval: false, stashLimit: '0', archiveData: 'true', timeouts: [train: '9'])")
         assert 'deploy' in commands() && steps.of('milestone').isEmpty() && !words(4).contains('--first')
         assert steps.of('unarchive').size() == 1
     }
@@ -462,9 +462,17 @@ class LibraryTest {
 
     @Test
     void largeResultsTravelAsArtefacts() {
-        run("mlPipeline(environments: ['staging'], approval: false, stashLimit: 0)")
+        run("mlPipeline(environments: ['staging'], approval: false, stashLimit: 0, archiveData: true)")
         assert steps.of('stash').isEmpty() && steps.of('unarchive').size() == 1
         assert steps.of('archiveArtifacts').any { it.arguments[0].artifacts == 'mlci-flights.pack' && it.arguments[0].fingerprint }
+    }
+
+    @Test
+    void dataAreNeverArchivedUnlessAllowed() {
+        String said = failure("mlPipeline(environments: ['staging'], approval: false, stashLimit: 0)")
+        assert said.contains('more than stashLimit (0)') && said.contains('archiveData: true')
+        assert !steps.of('archiveArtifacts').any { "${it.arguments[0].artifacts}".contains('.pack') }
+        assert !('deploy' in commands())
     }
 
     @Test
