@@ -194,6 +194,7 @@ class Bucket:
     @contextmanager
     def _failures(self, key: str) -> Iterator[None]:
         """Every exception of boto3 as a Failure."""
+        require_client()
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
@@ -278,6 +279,8 @@ def _unanswered(place: str, error: Any, server: str) -> Failure:
     if isinstance(error, without):
         found = {"NoCredentialsError": "no credentials were found"}.get(name, f"no credentials could be had ({name})")
         return Failure("credentials", f"{place}: {found}", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role")
+    if isinstance(error, known.ParamValidationError):
+        return Failure("bucket", f"{place}: is no address of an object", "correct it: s3://bucket/key")
     if isinstance(error, known.SSLError):
         todo = "check the endpoint, and AWS_CA_BUNDLE where a certificate of one's own signs"
         return Failure("network", f"{place}: no trusted connection to {server}", todo)

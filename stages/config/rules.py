@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.bucket import Address
 from stages.config.problems import nearest
-from stages.config.yamlfile import Document, KeyPath
+from stages.config.yamlfile import Document, KeyPath, walk
 from stages.errors import ConfigError
 
 _Problem = tuple[KeyPath, str, str]
@@ -29,6 +29,7 @@ def check(document: Document, data: Any) -> list[ConfigError]:
         *_gate(data),
         *_ports(data),
         *_store(data),
+        *_whole_numbers(data),
     ]
     return [ConfigError("CFG_VALUE", f"{document.where(path)}: {what}", todo) for path, what, todo in found]
 
@@ -186,6 +187,22 @@ def _ports(data: dict[str, Any]) -> Iterator[_Problem]:
         if place[1] is not None and place in taken:
             yield ("deploy", name, "port"), f"port {place[1]} is that of {taken[place]} too", "give each its own port"
         taken.setdefault(place, name)
+
+
+def _whole_numbers(data: dict[str, Any]) -> Iterator[_Problem]:
+    """What counts, seeds or limits a column of whole numbers fits into 64 bits."""
+    columns = _mapping(data, "data", "columns")
+    for path, value in walk(data):
+        if type(value) is not int or abs(value) < 2**63 or path[-2:-1] == ("values",):  # a level is any text
+            continue
+        bounds = path[-1] in ("min", "max")
+        whole = path[:2] == ("data", "columns") and _mapping(columns.get(path[2])).get("type") == "integer"
+        if not bounds or whole:
+            yield (
+                path,
+                f"a whole number of {len(str(abs(value)))} digits, at most 64 bits are taken",
+                "correct the value",
+            )
 
 
 def _store(data: dict[str, Any]) -> Iterator[_Problem]:

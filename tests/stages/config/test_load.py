@@ -267,3 +267,18 @@ def test_an_unset_variable_elsewhere_is_an_error_at_once(tmp_path):
 def test_two_environments_on_one_port(tmp_path):
     found = problems(tmp_path, VALID, "deploy: {a: {target: process, port: 8000}, b: {target: process, port: 8000}}")
     assert "port 8000 is that of a too" in found[0][1]
+
+
+@pytest.mark.parametrize("digits", ["9" * 19, "-" + "9" * 250, "9" * 5000, "0x" + "f" * 40])
+@pytest.mark.parametrize("key", ["model.seed", "data.split.seed", "data.columns.id.min", "model.params.C"])
+def test_whole_numbers_beyond_64_bits(key, digits, tmp_path):
+    if digits == "9" * 5000 and key == "model.params.C":
+        load(tmp_path, sets=[f"{key}={digits}"])  # text, which the estimator refuses
+        return
+    found = problems(tmp_path, sets=[f"{key}={digits}"])
+    assert {code for code, _, _ in found} == {"CFG_VALUE"}
+    assert all(len(what) < 300 for _, what, _ in found)
+
+
+def test_a_large_bound_of_a_number_column_is_taken(tmp_path):
+    assert load(tmp_path, sets=["data.columns.delay.max=" + "9" * 30]).config.data.columns["delay"].max == 1e30

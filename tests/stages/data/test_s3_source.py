@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stages import bucket as client_module
+from stages.data import fetch
 from stages.errors import DataError, InfraError
 from tests.stages.s3.front import Front, once
 
@@ -51,3 +54,19 @@ def test_what_a_server_says_no_to(
         repository.prepare(COLUMNS, source=f"s3://{s3_bucket}/data.csv")
     assert (refused.value.code, todo in refused.value.todo) == (code, True), refused.value.todo
     assert refused.value.what.count("s3://") <= 1
+
+
+@pytest.mark.parametrize("address", ["s3://Bad_Bucket!/x.csv", "s3://.../x.csv", "s3:///x.csv", "s3://a/x.csv"])
+def test_without_the_client_an_address_of_any_kind_is_refused(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("boto3", "botocore", "botocore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DataError, match="needs the package boto3"):
+        fetch.fetch(address, tmp_path, reuse=False)
+
+
+@pytest.mark.parametrize("address", ["s3://Bad_Bucket!/x.csv", "s3:///x.csv"])
+def test_an_address_that_the_client_refuses(address: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no address of an object"):
+        fetch.fetch(address, tmp_path, reuse=False)
