@@ -85,7 +85,8 @@ def prune(arguments: argparse.Namespace) -> Answer:
             try:
                 made.check_prune()
             except UsageError as error:
-                return Answer([], {"deleted": [], "prunable": labels, "asked": False}, error=error)
+                data = {"deleted": [], "prunable": labels, "asked": False}
+                return Answer(["nothing was removed"], data, error=error)
         if not arguments.yes and not _agreed(f"delete {len(actions)}? [y/N] "):
             return Answer(["nothing was removed"], {"deleted": [], "prunable": labels, "asked": True}, PENDING)
         outcome, failure = _carried_out(admin, "prune", actions, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jenkins_admin.masking import Mask, confidential
-from jenkins_admin.schema import MULTIBRANCH_ONLY, PIPELINE_ONLY, SECRETS, JenkinsYaml
+from jenkins_admin.schema import MULTIBRANCH_ONLY, PIPELINE_ONLY, SECRETS, JenkinsYaml, SecretFile
 from stages.config import yamlfile
 from stages.config.problems import build, nearest
 from stages.config.yamlfile import Document, KeyPath
@@ -23,6 +23,7 @@ Needs = Literal["secrets", "server", "nothing"]
 #: The variable whose value keys the fingerprints of secrets.
 FINGERPRINT_KEY = "MLCI_ADMIN_FINGERPRINT_KEY"
 SHORTEST_KEY = 16
+LARGEST_FILE = 2**20
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def load(
             todo = "give its path with --config; docs/admin.md shows a first one"
             raise ConfigError("CFG_FILE", error.what, todo) from None
         raise
-    return Loaded(parse(document, assignments, environment, needs), path.absolute().parent)
+    base = path.absolute().parent
+    return Loaded(parse(document, assignments, environment, needs, base), base)
 
 
 def parse(
@@ -63,8 +65,9 @@ def parse(
     assignments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     needs: Needs = "secrets",
+    base: Path | None = None,
 ) -> JenkinsYaml:
-    """The settings of a document that was read. Raises: ConfigError: CFG_…"""
+    """The settings of a document that was read, with the secret files that it names. Raises: ConfigError: CFG_…"""
     document = yamlfile.assign(document, list(assignments))
     document = dataclasses.replace(document, data=_placeholders(document.data, needs))
     environment = os.environ if environment is None else environment
@@ -74,11 +77,34 @@ def parse(
     problems += [ConfigError("CFG_VALUE", f"{document.where(at)}: {what}", todo) for at, what, todo in _rules(data)]
     if settings is None or problems:
         raise ConfigError.group([_without(hidden, problem) for problem in problems])
+    if needs == "secrets":
+        _read_secret_files(settings, document, base or Path())
     settings.bind(hidden, environment.get(FINGERPRINT_KEY, ""))
     if 0 < len(settings.fingerprint_key) < SHORTEST_KEY:
         what = f"{FINGERPRINT_KEY} is shorter than {SHORTEST_KEY} characters"
         raise ConfigError("CFG_VALUE", what, "make a random one, for example with: openssl rand -hex 32")
     return settings
+
+
+def _read_secret_files(settings: JenkinsYaml, document: Document, base: Path) -> None:
+    problems = []
+    for index, credential in enumerate(settings.credentials):
+        if not isinstance(credential, SecretFile):
+            continue
+        path, where = base / Path(credential.file).expanduser(), document.where(("credentials", index, "file"))
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST_FILE + 1)
+        except OSError as error:
+            todo = "give its path, relative to jenkins.yaml"
+            problems.append(ConfigError("CFG_FILE", f"{where}: {path}: {error.strerror}", todo))
+            continue
+        if not 0 < len(content) <= LARGEST_FILE:
+            size = "more than 1 MiB" if content else "empty"
+            problems.append(ConfigError("CFG_VALUE", f"{where}: the secret file is {size}", "name another file"))
+        credential.bind(content)
+    if problems:
+        raise ConfigError.group(problems)
 
 
 def _without(hidden: Collection[str], problem: ConfigError) -> ConfigError:

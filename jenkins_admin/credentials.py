@@ -17,18 +17,19 @@ from jenkins_admin import marker
 from jenkins_admin.canonical import Node, canonical
 from jenkins_admin.diff import Change, differences, short
 from jenkins_admin.masking import Mask
-from jenkins_admin.schema import SecretText, SshKey, UsernamePassword
+from jenkins_admin.schema import SecretFile, SecretText, SshKey, UsernamePassword
 from jenkins_admin.xmltree import decoded, element, parse
 
-Credential = UsernamePassword | SecretText | SshKey
+Credential = UsernamePassword | SecretText | SecretFile | SshKey
 
 USERNAME_PASSWORD = "com.cloudbees.plugins.credentials.impl.UsernamePasswordCredentialsImpl"  # noqa: S105  a class
 SECRET_TEXT = "org.jenkinsci.plugins.plaincredentials.impl.StringCredentialsImpl"  # noqa: S105  a class
+SECRET_FILE = "org.jenkinsci.plugins.plaincredentials.impl.FileCredentialsImpl"  # noqa: S105  a class
 SSH_KEY = "com.cloudbees.jenkins.plugins.sshcredentials.impl.BasicSSHUserPrivateKey"
 
 _PLAIN, _KEYED = "scrypt", "hmac-scrypt"
 _COST = 15  # scrypt's N as a power of two: about 80 ms and 32 MiB a guess
-_SECRET_TAGS = frozenset({"password", "secret", "passphrase", "privateKeySource", "description"})
+_SECRET_TAGS = frozenset({"password", "secret", "passphrase", "secretBytes", "privateKeySource", "description"})
 
 
 def values(credential: Credential) -> list[str]:
@@ -37,6 +38,8 @@ def values(credential: Credential) -> list[str]:
         return [credential.password]
     if isinstance(credential, SecretText):
         return [credential.secret]
+    if isinstance(credential, SecretFile):
+        return [base64.b64encode(credential.content).decode()]
     return [credential.private_key, credential.passphrase or ""]
 
 
@@ -75,6 +78,9 @@ def render(credential: Credential, owner: str, key: str = "") -> ET.Element:
     ]
     if isinstance(credential, SecretText):
         return element(SECRET_TEXT, *head, element("secret", credential.secret))
+    if isinstance(credential, SecretFile):
+        name = element("fileName", credential.file_name)
+        return element(SECRET_FILE, *head, name, element("secretBytes", *values(credential)))
     # Left out, an SSH key's user name would be taken for a secret and masked in every log.
     user = [element("username", credential.username), element("usernameSecret", "false")]
     if isinstance(credential, UsernamePassword):
@@ -88,7 +94,9 @@ def tag(credential: Credential) -> str:
     """The root element of a credential's kind."""
     if isinstance(credential, UsernamePassword):
         return USERNAME_PASSWORD
-    return SECRET_TEXT if isinstance(credential, SecretText) else SSH_KEY
+    if isinstance(credential, SshKey):
+        return SSH_KEY
+    return SECRET_TEXT if isinstance(credential, SecretText) else SECRET_FILE
 
 
 def changes(credential: Credential, live_xml: str, owner: str, key: str = "", mask: Mask | None = None) -> list[Change]:
@@ -101,7 +109,9 @@ def changes(credential: Credential, live_xml: str, owner: str, key: str = "", ma
     if live.tag != tag(credential):
         return [Change("kind", "change", short(live.tag), short(tag(credential)))]
     wanted = element(live.tag, element("scope", "GLOBAL"), element("id", credential.id))
-    if not isinstance(credential, SecretText):
+    if isinstance(credential, SecretFile):
+        wanted.append(element("fileName", credential.file_name))
+    elif not isinstance(credential, SecretText):
         wanted.append(element("username", credential.username))
     mask = mask or Mask()
     found = differences(_public(live), _public(wanted), mask)

@@ -14,7 +14,7 @@ from jenkins_admin import branchnames
 from jenkins_admin.connection import JenkinsError, is_loopback
 from jenkins_admin.jobs import Job, proxied
 from jenkins_admin.render import complete, path_of
-from jenkins_admin.schema import JenkinsYaml, SecretText, SshKey
+from jenkins_admin.schema import JenkinsYaml, SecretFile, SecretText, SshKey
 from jenkins_admin.server import Server, job_url
 from stages.errors import MlciError
 
@@ -208,8 +208,8 @@ def _plugins(server: Server, settings: JenkinsYaml) -> Iterator[Check]:
         yield Check("plugins", "skipped", "the list may not be read by this user", todo)
         return
     wanted = dict(REQUIRED)
-    if any(isinstance(one, SecretText) for one in settings.credentials):
-        wanted["plain-credentials"] = ("100", "secret texts")
+    if any(isinstance(one, SecretText | SecretFile) for one in settings.credentials):
+        wanted["plain-credentials"] = ("100", "secret texts and files")
     if any(isinstance(one, SshKey) for one in settings.credentials):
         wanted["ssh-credentials"] = ("300", "SSH keys")
     kinds = {complete(model, settings.defaults).kind or "multibranch" for model in settings.models}

@@ -19,7 +19,7 @@ _NAME = re.compile(
 _VARIABLE = re.compile(r"(?:^|_)(?:PW|PASS|KEY|CRED|CREDS|CREDENTIAL|CREDENTIALS|AUTH|PIN|DSN)(?:_|$)", re.IGNORECASE)
 #: Fields that name a secret and do not hold one, and what is said of an object that holds one.
 _NAMES_ONLY = re.compile(r"credentials?Id|credential_?Id", re.IGNORECASE)
-_PUBLIC = frozenset({"name", "id", "description", "username", "scope"})
+_PUBLIC = frozenset({"name", "id", "description", "username", "scope", "fileName"})
 #: As Jenkins writes what it has encrypted.
 _ENCRYPTED = re.compile(r"\{[A-Za-z0-9+/]{20,}={0,2}\}")
 #: A user, and perhaps a password, in an address; with ssh:// it is a name that everybody uses.

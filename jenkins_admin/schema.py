@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
@@ -184,10 +185,32 @@ class SshKey(_Credential):
     _is_there = field_validator("private_key")(given)
 
 
+class SecretFile(_Credential):
+    """A file whose content is secret. `file`: its path, relative to jenkins.yaml; its name is shown in Jenkins."""
+
+    kind: Literal["secret_file"]
+    file: Annotated[str, Field(min_length=1)]
+    _content: bytes = PrivateAttr(default=b"")
+
+    def bind(self, content: bytes) -> None:
+        """Note what the file holds."""
+        self._content = content
+
+    @property
+    def content(self) -> bytes:
+        """What the file holds; nothing where no command needs it."""
+        return self._content
+
+    @property
+    def file_name(self) -> str:
+        """The last part of its path."""
+        return PurePath(self.file).name
+
+
 #: Keys of a credential that never leave this program except towards Jenkins.
 SECRETS = ("password", "secret", "private_key", "passphrase")
 
-Credential = Annotated[UsernamePassword | SecretText | SshKey, Field(discriminator="kind")]
+Credential = Annotated[UsernamePassword | SecretText | SecretFile | SshKey, Field(discriminator="kind")]
 
 
 class Parameter(Section):

@@ -20,6 +20,7 @@ RUN = "org.jenkinsci.plugins.workflow.job.WorkflowRun"
 TYPE_NAMES = {
     "com.cloudbees.plugins.credentials.impl.UsernamePasswordCredentialsImpl": "Username with password",
     "org.jenkinsci.plugins.plaincredentials.impl.StringCredentialsImpl": "Secret text",
+    "org.jenkinsci.plugins.plaincredentials.impl.FileCredentialsImpl": "Secret file",
     "com.cloudbees.jenkins.plugins.sshcredentials.impl.BasicSSHUserPrivateKey": "SSH Username with private key",
 }
 _CREDENTIAL_PLUGINS = {
@@ -27,7 +28,7 @@ _CREDENTIAL_PLUGINS = {
     "org.jenkinsci.plugins.plaincredentials": "plain-credentials@143.v1b_df8b_d3b_e48",
     "com.cloudbees.jenkins.plugins.sshcredentials": "ssh-credentials@308.ve4497b_ccd8f4",
 }
-SECRETS = ("password", "secret", "passphrase", "privateKey")
+SECRETS = ("password", "secret", "passphrase", "privateKey", "secretBytes")
 _PROPERTY = "com.cloudbees.hudson.plugins.folder.properties.FolderCredentialsProvider_-FolderCredentialsProperty"
 
 

@@ -396,6 +396,25 @@ class LibraryTest {
     }
 
     @Test
+    void anApprovalByRestGivesTheApproverAloneOrNothing() {
+        [null, 'alice', [BY: 'alice'], [BY: 'alice', REASON: null]].each { given ->
+            start()
+            steps.calls.clear()
+            steps.commands.clear()
+            steps.replaced.input = { Call call, World here -> given }
+            run("mlPipeline(environments: ['staging'], approval: [before: ['staging']])")
+            assert steps.of('input').size() == 1 && 'deploy' in commands()
+            // Where a reason is needed, an answer without one is asked for again, and refused in the end.
+            gate = [exit_code: 4, verdict: 'inconclusive', inconclusive: 'ask', on_fail: 'fail', text: 'cannot tell']
+            steps.calls.clear()
+            steps.commands.clear()
+            assert failure("mlPipeline(environments: ['staging'])").contains('approvals without a reason')
+            assert !('deploy' in commands())
+            gate = [exit_code: 0, text: 'approved: roc_auc is 0.93']
+        }
+    }
+
+    @Test
     void aRefusedModelIsNotDeployed() {
         gate = [exit_code: 4, verdict: 'failed', inconclusive: 'ask', on_fail: 'unstable', text: 'not approved']
         run('mlPipeline()')
