@@ -18,7 +18,7 @@ from jenkins_admin.applying import Outcome, Report, carry_out
 from jenkins_admin.connection import Connection, JenkinsError
 from jenkins_admin.follow import Build, BuildResult, Follower, Patience
 from jenkins_admin.jobs import Job, absent, model_named, resolve
-from jenkins_admin.logtext import LogText
+from jenkins_admin.logtext import LogText, raw_size
 from jenkins_admin.parameters import Value, for_job
 from jenkins_admin.plan import Action, Plan
 from jenkins_admin.schema import JenkinsYaml
@@ -236,14 +236,13 @@ class Admin:
         """The log as it is now, in pieces, without waiting for more."""
         reader, start = LogText(), 0
         while (answer := self.server.log(build.job.path, build.number, start)) is not None:
-            size = answer.headers.get("X-Text-Size", "")
+            size = raw_size(answer.headers)
             text = reader.feed(answer.content)
             if text:
                 yield text
-            more = answer.headers.get("X-More-Data") == "true" and size.isdigit() and int(size) > start
-            if not answer.content or not more:
+            if not answer.content or size is None or size <= start or answer.headers.get("X-More-Data") != "true":
                 break
-            start = int(size)
+            start = size
         rest = reader.feed(b"", final=True)
         if rest:
             yield rest

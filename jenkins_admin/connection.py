@@ -8,9 +8,7 @@ session.
 from __future__ import annotations
 
 import base64
-import html
 import ipaddress
-import json
 import logging
 import os
 import random
@@ -27,8 +25,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProtocolError
 
+from jenkins_admin.failures import bare, from_a_visitor, never_sent, reason, retry_after, root
 from jenkins_admin.schema import Server
 from stages.errors import ConfigError, InfraError
 
@@ -181,7 +179,7 @@ class Connection:
             except requests.exceptions.SSLError as error:
                 raise self._no_tls(error) from error
             except requests.RequestException as error:
-                sent = not _never_sent(error)
+                sent = not never_sent(error)
                 failure: JenkinsError = self._unreachable(error, unclear=sent and not repeat and method != "GET")
                 may_repeat = repeat or not sent
             else:
@@ -191,7 +189,7 @@ class Connection:
                 if response.status_code in _UNCLEAR and not repeat and method != "GET":
                     failure = self._unclear(failure)
                 may_repeat = response.status_code in _NOT_DONE or (repeat and response.status_code in _UNCLEAR)
-                wait = _retry_after(response)
+                wait = retry_after(response)
                 response.close()
             if not may_repeat or attempt >= self.server.retries or (method == "GET" and not repeat):
                 raise failure
@@ -237,9 +235,12 @@ class Connection:
                 target = response.headers.get("Location")
                 if method != "GET" or response.status_code not in REDIRECTS or not target:
                     return response
-                url, params = urljoin(url, target), None
-                if _is_login(url):
+                target = urljoin(url, target)
+                # Only files are kept elsewhere; a document that is, is the page of whoever stands in front.
+                elsewhere = _origin(target) != _origin(self.url) and not content.get("stream")
+                if _is_login(target) or elsewhere:
                     return response
+                url, params = target, None
                 response.close()
         raise requests.TooManyRedirects("redirected too often")
 
@@ -272,10 +273,11 @@ class Connection:
             verify=self._verify,
             proxies=self._proxies,
         )
-        if answer.status_code != 200:
+        try:
+            found = answer.json() if answer.status_code == 200 else {}
+            wire.crumb = {str(found["crumbRequestField"]): str(found["crumb"])}
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
-        found = answer.json()
-        wire.crumb = {str(found["crumbRequestField"]): str(found["crumb"])}
         return True
 
     # ---- what went wrong -----------------------------------------------------------------------------------------
@@ -294,7 +296,7 @@ class Connection:
         return JenkinsError(code, self.redact(what), todo, status)
 
     def _no_tls(self, error: requests.exceptions.SSLError) -> JenkinsError:
-        cause = _root(error)
+        cause = root(error)
         if "certificate" in str(error).lower():
             what, todo = "the certificate is not accepted", "give the authority that signed it as server.ca_file"
         else:
@@ -302,7 +304,7 @@ class Connection:
         return self._error("JEN_TLS", f"{self.server.url}: {what}: {cause}", todo)
 
     def _unreachable(self, error: requests.RequestException, unclear: bool = False) -> JenkinsError:
-        cause = _root(error)
+        cause = root(error)
         todo = "check server.url, the network and any proxy (HTTPS_PROXY, NO_PROXY)"
         failure = Away("JEN_UNREACHABLE", self.redact(f"{self.server.url} does not answer: {cause}"), todo)
         return self._unclear(failure) if unclear else failure
@@ -316,7 +318,7 @@ class Connection:
         """The error for an answer that Jenkins does not give there: another program, or a login page in front."""
         return self._error(
             "JEN_NOT_JENKINS",
-            f"{_bare(response.url)} answers, but not as Jenkins does",
+            f"{bare(response.url)} answers, but not as Jenkins does",
             "check server.url, its path included; a login page in front needs an exception for the API",
             response.status_code,
         )
@@ -336,19 +338,19 @@ class Connection:
     def _redirected(self, response: requests.Response) -> JenkinsError:
         target = urljoin(response.url, response.headers.get("Location", ""))
         todo = "put the address that Jenkins really has into server.url"
-        if _LOGIN_PAGE.search(_bare(target)):
+        if _LOGIN_PAGE.search(bare(target)):
             todo = "a login page stands in front of Jenkins: it needs an exception for the API and its tokens"
-        what = f"{_bare(response.url)} is redirected to {_bare(target)}"
+        what = f"{bare(response.url)} is redirected to {bare(target)}"
         return self._error("JEN_REDIRECT", what, todo, response.status_code)
 
     def _refusal(self, method: str, response: requests.Response, anonymous: bool) -> JenkinsError:
-        status, where = response.status_code, _bare(response.url)
+        status, where = response.status_code, bare(response.url)
         said = self.redact(reason(response))
         if status == 401:
             what = f"{self.server.url} does not accept the user and token"
             todo = "make a new token in Jenkins (your name, Security, API Token) and set server.token to it"
             return self._error("JEN_LOGIN", what, todo, status)
-        if status == 403 and not anonymous and self.server.user and _from_a_visitor(response):
+        if status == 403 and not anonymous and self.server.user and from_a_visitor(response):
             return self.stripped(status)
         if status == 403:
             what = f"{self.server.user or 'an anonymous visitor'} may not {method} {where}{said}"
@@ -367,33 +369,6 @@ class Connection:
             return self._error("JEN_SERVER", f"{method} {where}: {status}{said}", todo, status)
         todo = "correct what Jenkins names, then repeat"
         return self._error("JEN_REFUSED", f"{method} {where}: {status}{said}", todo, status)
-
-
-def reason(response: requests.Response) -> str:
-    """`: why`, as far as an answer says why: its X-Error header, or the heart of its HTML page, cut to a line."""
-    header = response.headers.get("X-Error")
-    if header:
-        return ": " + " ".join(header.split())
-    try:
-        text = response.text[:200_000]
-    except requests.RequestException:
-        return ""
-    if "<" not in text:
-        return ": " + " ".join(text.split())[:300] if text.strip() else ""
-    for pattern in (r"<h1>Error</h1>\s*<p>(.*?)</p>", r"<th>MESSAGE:</th><td>(.*?)</td>", r"<title>(.*?)</title>"):
-        found = re.search(pattern, text, re.DOTALL | re.IGNORECASE)
-        if found and found.group(1).strip():
-            plain = re.sub(r"<[^>]+>", " ", found.group(1))
-            return ": " + html.unescape(" ".join(plain.split()))[:300]
-    return ""
-
-
-def _from_a_visitor(response: requests.Response) -> bool:
-    """Whether Jenkins refused somebody who has not logged in. A wrong password gets another status."""
-    user = response.headers.get("X-You-Are-Authenticated-As")
-    if user is not None:
-        return user.lower() == "anonymous"
-    return "X-Jenkins" in response.headers and "Authentication required" in response.text[:100_000]
 
 
 def is_loopback(host: str) -> bool:
@@ -452,50 +427,3 @@ def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _is_login(url: str) -> bool:
     return "/login" in urlsplit(url).path or "/securityRealm/" in urlsplit(url).path
-
-
-def _bare(url: str | None) -> str:
-    """An address without its query, which may hold values of the user's."""
-    return (url or "").split("?", 1)[0]
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    queue: list[Any] = [error]
-    while queue:
-        one = queue.pop(0)
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            queue += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
-    return found
-
-
-def _never_sent(error: requests.RequestException) -> bool:
-    """Whether the request certainly did not reach Jenkins."""
-    return any(isinstance(one, NewConnectionError | ConnectTimeoutError | NameResolutionError) for one in _chain(error))
-
-
-def _root(error: BaseException) -> str:
-    """The innermost reason, in a few words."""
-    chain = _chain(error)
-    for one in chain:
-        if isinstance(one, NameResolutionError):
-            return "its name is not known"
-    for one in reversed(chain):
-        if isinstance(one, OSError) and one.strerror:
-            return one.strerror.lower() if not one.strerror.startswith("[") else one.strerror
-    if any(isinstance(one, requests.Timeout | ConnectTimeoutError) for one in chain):
-        return "no answer in time"
-    if any(isinstance(one, ProtocolError) for one in chain):
-        return "the connection was dropped"
-    return str(chain[-1]).split("(", 1)[0].strip() or type(chain[-1]).__name__
-
-
-def as_json(value: Any) -> str:
-    """Compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

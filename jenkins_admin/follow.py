@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jenkins_admin.connection import Away, JenkinsError
 from jenkins_admin.jobs import Job
-from jenkins_admin.logtext import LogText
+from jenkins_admin.logtext import LogText, raw_size
 from jenkins_admin.server import Server
 
 Result = Literal["SUCCESS", "UNSTABLE", "FAILURE", "ABORTED", "NOT_BUILT"]
@@ -121,9 +121,9 @@ class Follower:
         while True:
             answer = self._patiently(functools.partial(self._server.log, build.job.path, build.number, start))
             if answer is not None:
-                size = answer.headers.get("X-Text-Size", "")
+                size = raw_size(answer.headers)
                 text = reader.feed(answer.content)
-                start = int(size) if size.isdigit() else start + len(answer.content)
+                start = size if size is not None else start + len(answer.content)
                 if text:
                     quiet = 0
                     self._soon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 
 #: An annotation for the web page (a link, a color): Jenkins 2.509 and later leave it in the plain log.
 _NOTE = re.compile(r"\x1b\[8mha:[A-Za-z0-9+/=]*\x1b\[0m")
@@ -11,6 +12,12 @@ _NOTE = re.compile(r"\x1b\[8mha:[A-Za-z0-9+/=]*\x1b\[0m")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[(?:8(?:m(?:h(?:a(?::[A-Za-z0-9+/=]*(?:\x1b(?:\[0?)?)?)?)?)?)?)?)?|\r)\Z")
 #: No annotation is that long: what looks like one is text.
 _LONGEST = 1 << 20
+
+
+def raw_size(headers: Mapping[str, str]) -> int | None:
+    """How many bytes of the log there are before the next piece, annotations included; None where nobody says."""
+    size = headers.get("X-Text-Size", "")
+    return int(size) if re.fullmatch("[0-9]{1,18}", size) else None
 
 
 class LogText:

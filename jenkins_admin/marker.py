@@ -59,7 +59,7 @@ def find(description: str) -> list[Marker]:
     found = []
     for match in _MARKER.finditer(description):
         words = dict(word.split("=", 1) for word in match.group(1).split())
-        if words.get("schema", "").isdigit() and "owner" in words:
+        if re.fullmatch("[0-9]{1,6}", words.get("schema", "")) and "owner" in words:
             found.append(Marker(words.pop("owner"), int(words.pop("schema")), words))
     return found
 

@@ -232,7 +232,7 @@ class Server:
         where = f"{job_url(path)}/{'buildWithParameters' if options else 'build'}"
         accept = {200, 201, *REDIRECTS}
         response = self.connection.post(where, params=_NOW, accept=accept, repeat=False, **options)
-        match = re.search(r"/queue/item/(\d+)/?$", urlsplit(response.headers.get("Location", "")).path)
+        match = re.search(r"/queue/item/([0-9]{1,18})/?$", urlsplit(response.headers.get("Location", "")).path)
         if match is not None:
             return int(match.group(1))
         if response.status_code in REDIRECTS or response.content.strip():

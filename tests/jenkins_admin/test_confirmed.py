@@ -189,3 +189,15 @@ def test_a_login_that_does_not_arrive_is_named(open_admin: Open, jenkins: Double
     with pytest.raises(JenkinsError, match="anonymous visitor"):
         open_admin().plan()
     assert environment(jenkins)["JENKINS_USER"] in caught.value.what
+
+
+def test_a_read_that_is_sent_to_a_login_elsewhere(open_admin: Open, jenkins: Double) -> None:
+    admin = open_admin()
+    admin.apply()
+    jenkins._route = lambda request: Reply(302, headers={"Location": "https://idp.invalid/signin?to=x"})  # type: ignore[method-assign]
+    for act in (admin.plan, admin.status, lambda: admin.trigger("nightly")):
+        with pytest.raises(JenkinsError) as caught:
+            act()
+        assert caught.value.code == "JEN_REDIRECT"
+        assert "https://idp.invalid/signin" in caught.value.what
+        assert "login page" in caught.value.todo
