@@ -80,7 +80,7 @@ def parse(
     if needs == "secrets":
         _read_secret_files(settings, document, base or Path())
     settings.bind(hidden, environment.get(FINGERPRINT_KEY, ""))
-    if 0 < len(settings.fingerprint_key) < SHORTEST_KEY:
+    if needs == "secrets" and 0 < len(settings.fingerprint_key) < SHORTEST_KEY:
         what = f"{FINGERPRINT_KEY} is shorter than {SHORTEST_KEY} characters"
         raise ConfigError("CFG_VALUE", what, "make a random one, for example with: openssl rand -hex 32")
     return settings

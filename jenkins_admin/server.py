@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import jenkins
 import requests
@@ -172,8 +172,9 @@ class Server:
         response = self.connection.request(method, where, accept={*accept, *redirects}, repeat=repeat, **options)
         if response.status_code in REDIRECTS:
             target = urlsplit(urljoin(response.url, response.headers.get("Location", ""))).path.strip("/")
-            # Jenkins may stand below a path, and call itself by another name than the one it is reached by.
-            if not any(f"/{target}".endswith(f"/{page}") for page in leads_to if page):
+            # Jenkins may stand below a path, and call itself by another name than the one it is reached by. It escapes
+            # less in addresses than is done here.
+            if not any(f"/{unquote(target)}".endswith(f"/{unquote(page)}") for page in leads_to if page):
                 raise self.connection.not_done(response)
         elif response.status_code in (200, 201, 204) and response.content.strip():
             raise self.connection.not_done(response)

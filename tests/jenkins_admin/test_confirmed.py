@@ -100,6 +100,19 @@ def test_jenkins_below_a_path_and_by_another_name(admin: Admin, jenkins: Double)
     admin.server.delete("ml/nightly")
 
 
+@pytest.mark.parametrize("folder", ["a (b)", "ü+ö", "it's=1,2~"])
+def test_addresses_are_compared_by_what_they_mean(open_admin: Open, jenkins: Double, folder: str) -> None:
+    """Jenkins escapes less in them than this client does."""
+    admin = open_admin(YAML.replace("folder: ml\n", f'folder: "{folder}"\n'))
+    admin.apply()
+    jenkins.branch(f"{folder}/flight-delays", "fix(api)/x")
+    build = admin.start("flight-delays", branch="fix(api)/x")
+    admin.stop(build)
+    admin.server.describe(build.job.path, build.number, "x")
+    admin.scan("flight-delays")
+    admin.server.delete(f"{folder}/nightly")
+
+
 def test_what_is_not_found_is_not_taken_for_gone(admin: Admin, jenkins: Double) -> None:
     admin.apply()
     for act in (

@@ -282,7 +282,7 @@ def test_prune(admin: Admin, variables: dict[str, str]) -> None:
             *("job /nightly", "job /slow", "job /research/asking", "folder /research", "library /mlci"),
             *("credential /git-token", "credential /api-key", "credential /deploy-key"),
         }
-        changed.prune()
+        changed.prune(everything=True)
         assert changed.prunable() == ()
         assert shown(changed) == {}
     assert admin.apply().writes == 8

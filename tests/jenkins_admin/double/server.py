@@ -33,6 +33,8 @@ VERSION = "2.421"
 USER, TOKEN, PASSWORD = "admin", "11aabbccddeeff00112233445566778899", "correct horse"
 _HTML, _JETTY = "text/html;charset=utf-8", "text/html;charset=iso-8859-1"
 _JSON, _TEXT = "application/json;charset=utf-8", "text/plain;charset=utf-8"
+#: What Jenkins leaves as it is in addresses that it writes.
+_UNESCAPED = "!$&'()*+,-.=@_~"
 _ITEM = re.compile(r"/job/([^/]+)")
 
 PLUGINS = {
@@ -571,7 +573,7 @@ class Double:
         return Reply(200, body.encode(), _JSON, jenkins=True)
 
     def _address(self, path: str) -> str:
-        return f"{self.url}/" + "".join(f"job/{quote(part, safe='')}/" for part in path.split("/") if part)
+        return f"{self.url}/" + "".join(f"job/{quote(part, safe=_UNESCAPED)}/" for part in path.split("/") if part)
 
 
 _COMPUTERS = {
