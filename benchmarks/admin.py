@@ -10,6 +10,8 @@ round gives every tool an empty one. Measured are whole processes, from start to
 - no-op with drift check: all jobs exist and are as they should be. mlci-admin: `apply` again; jenkins-job-builder:
   `update --ignore-cache` (with its cache it looks at nothing, and so sees no drift); bare: one GET a job.
 
+- the table of the models: `mlci-admin status` of 3,000 jobs and of 300, without latency.
+
 All with the same number of workers. jenkins-job-builder is installed by this script into a cache folder outside the
 tree (`MLCI_BENCH_CACHE`, else `~/.cache/mlci-bench`); it needs setuptools<82. The last line is one JSON object.
 """
@@ -268,6 +270,18 @@ def memory(options: argparse.Namespace) -> tuple[float, float]:
     return found[0], found[1]
 
 
+def status_growth(workers: int) -> float:
+    """How many times as long `status` takes for 3,000 jobs as for 300."""
+    seconds = []
+    for count in (300, 3000):
+        with served(0) as double, tempfile.TemporaryDirectory() as name:
+            write_mlci(Path(name), double.url, count, workers)
+            measured([sys.executable, "-m", "jenkins_admin", "apply"], Path(name), double)
+            status = [sys.executable, "-m", "jenkins_admin", "status"]
+            seconds.append(statistics.median(measured(status, Path(name), double).seconds for _ in range(3)))
+    return float(round(seconds[1] / seconds[0], 3))
+
+
 def median(runs: list[Run], of: Callable[[Run], float]) -> float:
     """The middle of the rounds."""
     return statistics.median(of(run) for run in runs)
@@ -309,6 +323,7 @@ def report(options: argparse.Namespace) -> None:
         "noop_vs_jjb": ratio("no-op"),
         "requests_per_noop": asked("no-op"),
         "writes_in_noop": max(run.writes for run in runs["mlci-admin", "no-op"]),
+        "status_3000_vs_300": status_growth(options.workers),
     }
     versions = {
         "mlci": version("mlci"),
