@@ -17,6 +17,7 @@ from stages.records.stage import outputs_of
 from stages.serving.predictor import Predictor
 from stages.store.base import find, override_of
 from stages.store.version import CODE
+from stages.targets import lifetime
 from stages.targets.base import Target
 from stages.targets.environment import Environment, store_of
 
@@ -118,6 +119,11 @@ def _status(environment: Environment) -> dict[str, Any]:
     note = _note(environment, versions, answers)
     if alias is not None and versions == [alias.digest]:
         note = _with_other_settings(environment, target) or note  # the wrong port, say, explains no answer
+    build = lifetime.recorded(environment) if environment.settings.target == "process" else None
+    if build is not None and alias is not None and (note is None or not versions):
+        ends = "ends" if versions else "ended"
+        deploy = "" if versions else f", then run: mlci deploy --env {environment.name}"
+        note = f"it {ends} with the build {build} that started it; {lifetime.remedy(environment)}{deploy}"
     return _entry(environment, note, answers)
 
 

@@ -20,6 +20,7 @@ from stages.records.atomic import write_json
 from stages.store import Move
 from stages.store.base import RESTORE, serving_before
 from stages.store.who import who
+from stages.targets import lifetime
 from stages.targets.base import Target, Version
 from stages.targets.environment import Environment
 
@@ -138,6 +139,7 @@ def record(environment: Environment, target: Target) -> Mapping[str, Any]:
         "version": None if alias is None else alias.digest,
         "url": None if serving is None else serving.url,
         "serving": None if serving is None else dict(serving.details),
+        "ends_with_build": lifetime.build_of(environment, None if serving is None else serving.details),
         "promotion": None if alias is None else alias.move.plain(),
         "log": environment.project.show(environment.folder / "service.log"),
     }

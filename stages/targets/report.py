@@ -14,6 +14,7 @@ from stages.errors import MlciError
 from stages.records import provenance, result
 from stages.records.result import Result
 from stages.records.stage import peak_rss_bytes
+from stages.targets import lifetime
 from stages.targets.base import Target
 from stages.targets.environment import Environment
 from stages.targets.promotion import described, record
@@ -54,6 +55,8 @@ class Attempt:
         version, url = deployment["version"], deployment["url"]
         verb = "still serves" if status == "skipped" else "serves"
         text = f"{version[:12]} {verb} {self._environment.name}" + (f" at {url}" if url else "")
+        if deployment["ends_with_build"]:
+            text += f" until this build ends ({lifetime.remedy(self._environment)})"
         overridden = None if version is None else self._environment.override(version)
         if overridden is not None:
             text += f" (gate overridden by {overridden['by']}: {overridden['reason']})"
