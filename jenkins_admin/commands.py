@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jenkins_admin import artifacts as archive
-from jenkins_admin import config
+from jenkins_admin import config, protect
 from jenkins_admin.admin import Admin
 from jenkins_admin.answer import Answer
 from jenkins_admin.applying import Outcome
@@ -56,13 +56,23 @@ def plan(arguments: argparse.Namespace) -> Answer:
     """`plan`: what would change; exit 7 when something would."""
     with _admin(arguments, "secrets") as admin:
         made = _planned(admin)
-    return Answer([*_plan_lines(made), _summary(made)], _plan_data(made), PENDING if made.pending else 0)
+        notes = _warned(admin, made)
+    data = _plan_data(made) | {"warnings": notes}
+    return Answer([*_plan_lines(made), _summary(made)], data, PENDING if made.pending else 0)
+
+
+def _warned(admin: Admin, made: Plan) -> list[str]:
+    notes = protect.warnings(admin.settings, made.prunable)
+    for note in notes:
+        console.log.warning("%s", note)
+    return notes
 
 
 def apply(arguments: argparse.Namespace) -> Answer:
     """`apply`: the same, done."""
     with _admin(arguments, "secrets") as admin:
         made = _planned(admin)
+        _warned(admin, made)
         outcome, error = _carried_out(admin, "apply", made.actions, made.unchanged)
     lines = [line for action in outcome.done for line in _action_lines(action)]
     lines.append(f"{outcome.writes} written, {outcome.unchanged} as they should be already")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jenkins_admin import protect
 from jenkins_admin.masking import Mask, confidential
 from jenkins_admin.schema import MULTIBRANCH_ONLY, PIPELINE_ONLY, SECRETS, JenkinsYaml, SecretFile
 from stages.config import yamlfile
@@ -77,6 +78,7 @@ def parse(
     problems += [ConfigError("CFG_VALUE", f"{document.where(at)}: {what}", todo) for at, what, todo in _rules(data)]
     if settings is None or problems:
         raise ConfigError.group([_without(hidden, problem) for problem in problems])
+    settings = protect.expanded(settings)
     if needs == "secrets":
         _read_secret_files(settings, document, base or Path())
     settings.bind(hidden, environment.get(FINGERPRINT_KEY, ""))
@@ -137,6 +139,7 @@ def _rules(data: Any) -> Iterator[tuple[KeyPath, str, str]]:
     yield from _twice(data)
     yield from _references(data)
     yield from _keys_fit_the_kind(data)
+    yield from protect.rules(data)
 
 
 def _items(data: dict[str, Any], key: str) -> list[tuple[int, dict[str, Any]]]:

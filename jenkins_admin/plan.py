@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from jenkins_admin import credentials, marker, patch, xmltree
+from jenkins_admin import credentials, marker, patch, protect, xmltree
 from jenkins_admin.canonical import canonical
 from jenkins_admin.credentials import Credential
 from jenkins_admin.diff import Change, differences, short
@@ -26,20 +26,36 @@ _KINDS = {FOLDER: "folder", MULTIBRANCH: "multibranch", PIPELINE: "pipeline", "p
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The credentials of a folder: id → description, None where they cannot be listed; and redacted documents."""
+
+    listed: dict[str, str] | None = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Live:
     """What was read from Jenkins.
 
     `children`: items of each folder that was listed, None for one that does not exist. `configs`: config.xml by path.
     `credentials`: id → description, None where credentials cannot be listed. `credential_configs`: redacted documents.
-    `missing_parents`: folders above the managed one that do not exist. `unreadable`: path → why there is no config.xml.
+    `stores`: the same for folders of jobs that deploy. `missing_parents`: folders above the managed one that do not
+    exist. `unreadable`: path → why there is no config.xml.
     """
 
     children: dict[str, list[Found] | None] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     credentials: dict[str, str] | None = field(default_factory=dict)
     credential_configs: dict[str, str] = field(default_factory=dict)
+    stores: dict[str, Stored] = field(default_factory=dict)
     missing_parents: tuple[str, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
+
+    def stored(self, folder: str, root: str) -> Stored:
+        """What a folder holds of credentials."""
+        if folder == root:
+            return Stored(self.credentials, self.credential_configs)
+        return self.stores.get(folder, Stored())
 
 
 @dataclass(frozen=True)
@@ -113,9 +129,9 @@ def make(settings: JenkinsYaml, items: list[Item], live: Live) -> Plan:
             unchanged += 1
         else:
             actions.append(action)
-        if item.path == settings.root.name:
-            for credential in settings.credentials:
-                found = _credential(credential, settings, live)
+        for credential in settings.credentials:
+            if item.path in protect.places(credential, settings):
+                found = _credential(credential, item.path, settings, live)
                 unchanged += found is None
                 actions += [found] if found is not None else []
     return replace(to_prune(settings, items, live), actions=tuple(actions), unchanged=unchanged)
@@ -182,15 +198,16 @@ def _foreign(root: ET.Element, item: Item, settings: JenkinsYaml) -> tuple[str, 
     return f"is a copy of {made.path}, or was renamed" if made is not None else "was made by hand", True
 
 
-def _credential(credential: Credential, settings: JenkinsYaml, live: Live) -> Action | None:
-    path, owner = f"{settings.root.name}/{credential.id}", settings.signature
-    if credential.id not in live.credential_configs or credential.id not in (live.credentials or {}):
+def _credential(credential: Credential, folder: str, settings: JenkinsYaml, live: Live) -> Action | None:
+    path, owner = f"{folder}/{credential.id}", settings.signature
+    stored = live.stored(folder, settings.root.name)
+    if credential.id not in stored.configs or credential.id not in (stored.listed or {}):
         return Action("create", "credential", path, credential=credential)
-    others = [m.owner for m in marker.find((live.credentials or {})[credential.id]) if m.owner != owner]
+    others = [m.owner for m in marker.find((stored.listed or {})[credential.id]) if m.owner != owner]
     if others:
         note = f"belongs to another file (owner {others[0]}): remove it from one of them"
         return Action("refuse", "credential", path, note=note)
-    text = live.credential_configs[credential.id]
+    text = stored.configs[credential.id]
     try:
         changes = credentials.changes(credential, text, owner, settings.fingerprint_key, Mask(settings.confidential))
     except (xmltree.XmlError, RecursionError) as error:
@@ -211,10 +228,11 @@ def to_prune(settings: JenkinsYaml, items: list[Item], live: Live) -> Plan:
     wanted = {item.path for item in items}
     jobs = [found for folder in live.children for found in _own(folder, settings, live) if found.cls != _FOLDER_CLASS]
     found = _in_folder(root, settings, wanted, live)
-    kept = {credential.id for credential in settings.credentials}
-    for id_, description in (live.credentials or {}).items():
-        if id_ not in kept and marker.of_owner(description, owner) is not None:
-            found.append(Action("delete", "credential", f"{root}/{id_}"))
+    for folder in [root, *protect.folders(settings)]:
+        kept = {one.id for one in settings.credentials if folder in protect.places(one, settings)}
+        for id_, description in (live.stored(folder, root).listed or {}).items():
+            if id_ not in kept and marker.of_owner(description, owner) is not None:
+                found.append(Action("delete", "credential", f"{folder}/{id_}"))
     text = live.configs.get(root)
     if text is not None:
         sign = marker.of_owner(xmltree.decoded(xmltree.parse(text).findtext("description")), owner)

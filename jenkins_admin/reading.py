@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from jenkins_admin import protect
 from jenkins_admin.connection import JenkinsError
-from jenkins_admin.plan import Live, own_marker
+from jenkins_admin.plan import Live, Stored, own_marker
 from jenkins_admin.render import Item
 from jenkins_admin.schema import JenkinsYaml
 from jenkins_admin.server import Found, Server
@@ -67,18 +68,17 @@ def read(
     known = {f"{folder}/{found.name}" for folder, listed in children.items() for found in listed or []}
     wanted = [root, *(item.path for item in items if configs and item.path in known)]
     texts = each(lambda path: _config(server, path, required=path == root), wanted, workers, tick)
-    listed = server.credentials(root)
-    stored = None if listed is None else {one["id"]: one.get("description") or "" for one in listed}
-    ids = [one.id for one in settings.credentials if stored and one.id in stored] if configs else []
-    documents = each(lambda id_: server.credential(root, id_), ids, workers)
+    stored = _stored(server, settings, root, configs)
+    deploying = [folder for folder in protect.folders(settings) if folder in known]
     return Live(
         children=children,
         configs={path: text for path, text in zip(wanted, texts, strict=True) if isinstance(text, str)},
         unreadable={
             path: error.what for path, error in zip(wanted, texts, strict=True) if isinstance(error, JenkinsError)
         },
-        credentials=stored,
-        credential_configs={id_: text for id_, text in zip(ids, documents, strict=True) if text is not None},
+        credentials=stored.listed,
+        credential_configs=stored.configs,
+        stores={folder: _stored(server, settings, folder, configs) for folder in deploying},
     )
 
 
@@ -90,6 +90,16 @@ def _config(server: Server, path: str, required: bool) -> str | JenkinsError | N
         if required or error.code not in ("JEN_PERMISSION", "JEN_SERVER", "JEN_REFUSED"):
             raise
         return error
+
+
+def _stored(server: Server, settings: JenkinsYaml, folder: str, configs: bool) -> Stored:
+    """The credentials of a folder, and the documents of those that the file puts there."""
+    listed = server.credentials(folder)
+    stored = None if listed is None else {one["id"]: one.get("description") or "" for one in listed}
+    mine = [one.id for one in settings.credentials if folder in protect.places(one, settings)]
+    ids = [id_ for id_ in mine if stored and id_ in stored] if configs else []
+    documents = each(lambda id_: server.credential(folder, id_), ids, settings.server.workers)
+    return Stored(stored, {id_: text for id_, text in zip(ids, documents, strict=True) if text is not None})
 
 
 def _listings(server: Server, settings: JenkinsYaml, wanted: set[str]) -> dict[str, list[Found] | None]:

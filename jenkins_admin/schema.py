@@ -143,9 +143,16 @@ class Folder(Section):
         return checked_path(value)
 
 
+class Protect(Section):
+    """A protected model whose main branch is not called `main`."""
+
+    branch: Annotated[str, Field(min_length=1)] = "main"
+
+
 class _Credential(Section):
     id: str
     description: str = ""
+    deploy: bool | None = None
 
     @field_validator("id")
     @classmethod
@@ -330,6 +337,7 @@ class Shared(Section):
     discard: Discard | None = None
     xml: list[RawElement] | None = None
     # multibranch
+    protect: bool | Protect | None = None
     discover: list[Discovery] | None = None
     filter: Filter | None = None
     scan: str | None = None
@@ -406,6 +414,7 @@ class JenkinsYaml(Section):
     server: Server
     folder: str | Folder
     owner: str | None = None
+    protect: bool | Protect = False
     library: Library | None = None
     credentials: list[Credential] = []
     folders: list[Folder] = []
