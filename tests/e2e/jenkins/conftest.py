@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 import requests
+
+Found = TypeVar("Found")
+
+#: How long to wait for one thing that a controller is to do, in seconds: for one that hangs, not for a slow one.
+PATIENCE = float(os.environ.get("MLCI_TEST_JENKINS_SECONDS", "900"))
+#: For one test, which waits for several.
+LIMIT = 4 * PATIENCE
 
 _NAMES = ("MLCI_TEST_JENKINS_URL", "MLCI_TEST_JENKINS_USER", "MLCI_TEST_JENKINS_TOKEN")
 
@@ -27,10 +37,21 @@ class Real:
         """Run a script on the controller: what a person does in forms, in a form that repeats."""
         auth = (self.user, self.token)
         text = "import jenkins.model.*\n" + script
-        answer = requests.post(f"{self.url}/scriptText", data={"script": text}, auth=auth, timeout=60)
+        answer = requests.post(f"{self.url}/scriptText", data={"script": text}, auth=auth, timeout=PATIENCE)
         answer.raise_for_status()
         assert "Exception" not in answer.text, answer.text
         return answer.text
+
+
+def until(look: Callable[[], Found | None], what: str) -> Found:
+    """Look until something is found. `what` says in a failure what was waited for."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.2)
+    pytest.fail(f"{what}: not within {PATIENCE:.0f} s; a slow controller needs more, in MLCI_TEST_JENKINS_SECONDS")
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,13 @@ import pytest
 
 from jenkins_admin import Admin
 from jenkins_admin.config import parse
-from jenkins_admin.follow import Patience
+from jenkins_admin.follow import Build, Patience
+from jenkins_admin.inputs import Question
 from stages.config import yamlfile
 from stages.errors import MlciError, UsageError
-from tests.e2e.jenkins.conftest import Real
+from tests.e2e.jenkins.conftest import LIMIT, PATIENCE, Real, until
+
+pytestmark = pytest.mark.timeout(LIMIT)
 
 JENKINSFILE = """
 pipeline {
@@ -205,15 +208,19 @@ def test_run_follow_and_fetch(admin: Admin, tmp_path: Path) -> None:
 
 
 def test_branches_of_a_multibranch_model(admin: Admin) -> None:
+    path = f"{admin.settings.root.name}/flights"
     admin.scan("flights")
-    patience = Patience(timeout=120)
-    for _ in range(100):
+    # A branch can be built only when the index knows it, and the index starts its first build.
+    until(lambda: len(admin.server.children(path) or []) == 2, "the branches main and feature/x-y in the index")
+
+    def first() -> Build | None:
         try:
-            build = admin.build("flights", branch="feature/x-y")
-            break
+            return admin.build("flights", branch="feature/x-y")
         except MlciError:
-            patience.sleep(0.5)
-    assert admin.wait(build, patience).result == "SUCCESS"
+            return None
+
+    build = until(first, "the first build of feature/x-y")
+    assert admin.wait(build, Patience(timeout=PATIENCE)).result == "SUCCESS"
     assert admin.job("flights").label == "flights/main"
 
 
@@ -227,12 +234,15 @@ def test_parameters_that_jenkins_would_drop(admin: Admin) -> None:
 @pytest.mark.parametrize("verb", ["approve", "reject"])
 def test_a_question(admin: Admin, real: Real, verb: str) -> None:
     build = admin.start("research/asking")
-    for _ in range(100):
+
+    def answered() -> Question | None:
         try:
-            question = getattr(admin, verb)(build, "it is right")
-            break
+            found: Question = getattr(admin, verb)(build, "it is right")
         except UsageError:
-            Patience().sleep(0.2)
+            return None
+        return found
+
+    question = until(answered, "the question of the build")
     assert question.fields == ("REASON",)
     assert admin.wait(build).result == ("SUCCESS" if verb == "approve" else "ABORTED")
 
