@@ -12,6 +12,13 @@ class Course implements Serializable {
     static final List SERVERS = ['container', 'service']
     static final List FILES = ['package', 'app']
 
+    /** What Jenkins says of the branch that is built. */
+    static Map branchOf(Object env) {
+        return [
+            CHANGE_ID: env.CHANGE_ID, TAG_NAME: env.TAG_NAME, BRANCH_NAME: env.BRANCH_NAME,
+            BRANCH_IS_PRIMARY: env.BRANCH_IS_PRIMARY]
+    }
+
     /** Whether this build may deploy: of the main branch, and neither a pull request nor a tag. */
     @NonCPS
     static boolean mayDeploy(Map env, Object branch) {
@@ -25,6 +32,70 @@ class Course implements Serializable {
             return env.BRANCH_IS_PRIMARY == 'true'
         }
         return !env.BRANCH_NAME || env.BRANCH_NAME in ['main', 'master']
+    }
+
+    /** Why a build that ends well deploys nothing. */
+    @NonCPS
+    static String whyNot(Map env, Map options, Map plan, String failed) {
+        if (env.CHANGE_ID) {
+            return 'this is a pull request'
+        }
+        if (env.TAG_NAME) {
+            return "this is the tag ${Options.oneLine(env.TAG_NAME)}"
+        }
+        if (!Course.mayDeploy(env, options.branch)) {
+            String deploying = options.branch ? [options.branch].flatten().join(', ') : 'the main branch'
+            return "branch ${Options.oneLine(env.BRANCH_NAME)} does not deploy (branch: ${deploying})"
+        }
+        List all = plan.environments ?: []
+        if (options.environments != null && !options.environments) {
+            return 'environments: names none'
+        }
+        if (!all) {
+            return 'deploy: of the configuration has no environment'
+        }
+        if (!Course.chosen(plan, options.environments)) {
+            String names = all.collect { item -> item.name }.join(', ')
+            return "a process environment is deployed only where environments: names it (${names})"
+        }
+        return failed ? "stage ${failed} did not pass" : 'the gate did not approve the model'
+    }
+
+    /** What to say of process environments whose service Jenkins ends with the build; an empty text when there are none. */
+    @NonCPS
+    static String endsWithBuild(List targets) {
+        List names = targets.findAll { item -> item.target == 'process' && !item.keep }.collect { item -> item.name }
+        return names ? "the service of ${names.join(', ')} ends with this build; to let it stay, set " +
+            names.collect { name -> "deploy.${name}.keep: true" }.join(', ') : ''
+    }
+
+    /** Why nothing runs in an image, and what to do. */
+    @NonCPS
+    static String noImage(Object image, Object agent, Object why) {
+        String text = why as String
+        String todo = text?.contains('docker for class') ? 'install the plugin Docker Pipeline' :
+            'the agent needs the command docker, a running engine that this user may use, and access to the image'
+        return "mlPipeline: image '${Options.oneLine(image)}' cannot be used on agent '${agent}'; ${todo}" +
+            (text ? ": ${Options.oneLine(text, 300)}" : '')
+    }
+
+    /** Whether these credentials are those of a deployment and of no stage before it. */
+    @NonCPS
+    static boolean isOfDeployment(Map options, List credentials, List targets) {
+        boolean builds = BUILT.any { stage -> Course.credentials(options, stage) == credentials }
+        return !builds && targets.any { item -> Course.credentials(options, 'deploy', item.name as String) == credentials }
+    }
+
+    /** The commit that the step checkout speaks of; an empty text where it says nothing. */
+    @NonCPS
+    static String commitOf(Object seen) {
+        return (seen instanceof Map ? seen.GIT_COMMIT : null) ?: ''
+    }
+
+    /** `protect:` as a path, else the job of the same name in the folder `deploy` beside the model's. */
+    @NonCPS
+    static String deployJob(Object protect, Object job) {
+        return protect instanceof CharSequence ? protect as String : '/' + (job as String).replaceAll('([^/]+)/[^/]+$', 'deploy/$1')
     }
 
     /** The environments to deploy to, in order: those named, else the servers and then what is built as files. */
@@ -78,7 +149,7 @@ class Course implements Serializable {
     /** The arguments whose values are of one type: that of the default. */
     @NonCPS
     static Map plain(Map known) {
-        return known.findAll { key, value -> !(key in ['lock', 'approval', 'agents', 'credentials', 'timeouts', 'retries']) }
+        return known.findAll { key, value -> !(key in ['lock', 'approval', 'agents', 'credentials', 'timeouts', 'retries', 'protect']) }
     }
 
     /** What is wrong with the arguments, as far as that shows without the configuration; an empty text when nothing is. */
@@ -91,7 +162,11 @@ class Course implements Serializable {
         if (!(options.approval instanceof Map) && options.approval != false) {
             return "mlPipeline: approval is a map, for example [who: 'ml-leads', hours: 24], or false"
         }
-        String problem = options.approval ? Options.unknown('mlPipeline: approval', options.approval, Approval.KNOWN.keySet()) : ''
+        if (!(options.protect instanceof Boolean || options.protect instanceof CharSequence)) {
+            return 'mlPipeline: protect is true or false, or the path of the job that deploys'
+        }
+        String problem = Setting.wrong('mlPipeline', options.set)
+        problem = problem ?: Options.unknown('mlPipeline: approval', options.approval ?: [:], Approval.KNOWN.keySet())
         problem = problem ?: Options.unknown('mlPipeline: agents', options.agents, BUILT + ['deploy'])
         if (!(options.override in ['never', 'ask'])) {
             problem = problem ?: "mlPipeline: override is 'never' or 'ask'"

@@ -11,7 +11,7 @@ class Delivery implements Serializable {
     static final Map OWN = [
         agent: '', agents: [:], image: '', imageArguments: '', checkout: true, environments: null, branch: '',
         approval: [:], credentials: [:], timeouts: [:], retries: [:], lock: true, mail: '', dryRun: false,
-        first: false, override: 'never', onFail: '', stashLimit: 20, archiveData: false,
+        first: false, override: 'never', onFail: '', stashLimit: 20, archiveData: false, protect: false,
     ]
 
     private static final List HANDED_ON = ['config', 'dir', 'set', 'python', 'cache', 'store', 'verbose']
@@ -21,15 +21,22 @@ class Delivery implements Serializable {
     final Object script
     final Map options
     final Publisher publisher
+    final Watch watch
+    final Handover handover
 
     /** Whether the caller is on an agent already: then everything stays there. */
     boolean here
     boolean deploys
-    boolean tested = true
+    /** The stage that did not pass, where the build goes on. */
+    String failed = ''
+    /** Whether another agent is only looked at, inside of a stage that is to show few steps. */
+    boolean looking
     Map plan = [:]
     Map verdict = [:]
     Map decision
     String parcel
+    /** Milestones of the second mlPipeline of a build come after those of the first. */
+    int firstOrdinal
 
     static Delivery of(Object script, Object given) {
         Map known = [:] + OWN
@@ -50,23 +57,55 @@ class Delivery implements Serializable {
         this.script = script
         this.options = options
         this.publisher = publisher
+        this.watch = new Watch(script)
+        this.handover = new Handover(script, options)
     }
 
     /** Runs it all; the build's result says how it went. */
     void run() {
         try {
             here = script.env.NODE_NAME != null
-            build()
-            if (deploys && verdict) {
-                release()
-            }
+            firstOrdinal = 1000 * ((script.env.MLCI_PIPELINES ?: '0') as int)
+            script.env.MLCI_PIPELINES = ((script.env.MLCI_PIPELINES ?: '0') as int) + 1
+            watch.over { everything() }
         } catch (FlowInterruptedException stopped) {
+            publisher.describe(watch.sentence(stopped))
+            if (watch.alarming) {
+                tell('ABORTED')
+            }
             throw stopped
         } catch (Exception failed) {
             tell('FAILURE')
             throw failed
+        } catch (Error broken) {
+            tell('FAILURE')
+            throw broken
         }
         tell(script.currentBuild.currentResult)
+    }
+
+    private void everything() {
+        build()
+        if (handover.due) {
+            stage('Hand over') { passOn() }
+        } else if (deploys && verdict) {
+            release()
+        } else if (!options.dryRun) {
+            String why = Course.whyNot(branch(), options, plan, failed)
+            script.echo("mlci: nothing was deployed: ${why}")
+            publisher.describe("not deployed: ${why}")
+        }
+    }
+
+    private void passOn() {
+        Map handed = handover.run()
+        publisher.describe(handed.text)
+        handover.conclude(handed)
+    }
+
+    private void stage(String name, Closure body) {
+        watch.stage = name
+        script.stage(name) { body() }
     }
 
     // ---- build ---------------------------------------------------------------------------------------------
@@ -79,18 +118,18 @@ class Delivery implements Serializable {
             boolean first = i == 0
             onAgent(group.stages[0] as String) {
                 if (first) {
-                    script.stage('Check') { check() }
+                    stage('Check') { check() }
                 } else {
                     unpack()
                 }
-                if (!options.dryRun) {
+                if (!options.dryRun && !handover.due) {
                     stages(group.stages)
                     if (!last || deploys) {
                         pack()
                     }
                 }
             }
-            if (options.dryRun) {
+            if (options.dryRun || handover.due) {
                 return
             }
         }
@@ -102,16 +141,26 @@ class Delivery implements Serializable {
         if (problem) {
             script.error(problem)
         }
-        boolean may = Course.mayDeploy(branch(), options.branch)
+        boolean may = mayDeploy()
         if (options.dryRun) {
             script.echo(Course.intentions(options, plan, may))
             return
         }
         deploys = may && !Course.chosen(plan, options.environments).isEmpty()
         List targets = deploys ? Course.chosen(plan, options.environments) : []
+        if (deploys && handover.wanted()) {
+            return
+        }
         List bindings = Course.bindings(options, targets)
         for (int i = 0; i < bindings.size(); i++) {
-            step('check').find(bindings[i])
+            find(bindings[i], targets)
+        }
+        if (handover.due) {
+            return
+        }
+        String ending = Course.endsWithBuild(targets)
+        if (ending) {
+            script.echo("mlci: ${ending}")
         }
         compareStores('validate', '')
         List seen = []
@@ -122,6 +171,23 @@ class Delivery implements Serializable {
                 compareStores('deploy', targets[i].name as String)
             }
         }
+    }
+
+    /** A credential of a deployment that is not here may be where the job that deploys is. */
+    private void find(List credentials, List targets) {
+        try {
+            step('check').find(credentials)
+        } catch (FlowInterruptedException stopped) {
+            throw stopped
+        } catch (Exception missing) {
+            if (!handover.after(missing, Course.isOfDeployment(options, credentials, targets))) {
+                throw missing
+            }
+        }
+    }
+
+    private boolean mayDeploy() {
+        return handover.isDeployJob() || Course.mayDeploy(branch(), options.branch)
     }
 
     private boolean inBucket() {
@@ -143,7 +209,9 @@ class Delivery implements Serializable {
         if (other == mine) {
             there = look.call('check').plan.store
         } else {
+            looking = true
             onAgent(stage) { there = look.call('check').plan.store }
+            looking = false
         }
         if (inBucket() && !there.identity) {
             String purpose = environment ? "${stage} to ${environment}" : stage
@@ -159,15 +227,22 @@ class Delivery implements Serializable {
     private void stages(List names) {
         for (int i = 0; i < names.size(); i++) {
             String name = names[i]
-            script.stage(name.capitalize()) {
-                Map answer = step(name).run(name, name == 'validate' && options.first ? ['--first'] : [])
-                if (name == 'validate') {
-                    verdict = answer
-                    deploys = deploys && (answer.exit_code == 0 || asksAbout(answer))
-                } else if (answer.exit_code != 0) {
-                    deploys = false
-                }
+            Stage one = step(name)
+            try {
+                stage(name.capitalize()) { judged(name, one.run(name, name == 'validate' && options.first ? ['--first'] : [])) }
+            } finally {
+                publisher.check(one.answer, options.dir as String)
             }
+        }
+    }
+
+    private void judged(String name, Map answer) {
+        if (name == 'validate') {
+            verdict = answer
+            deploys = deploys && (answer.exit_code == 0 || asksAbout(answer))
+        } else if (answer.exit_code != 0) {
+            failed = failed ?: name.capitalize()
+            deploys = false
         }
     }
 
@@ -184,11 +259,10 @@ class Delivery implements Serializable {
             Map target = targets[i]
             int ordinal = 10 * (i + 1)
             if (target.name in asked || (verdict.exit_code != 0 && !decision)) {
-                script.stage("Approve ${target.name}") { approve(target, ordinal) }
+                stage("Approve ${target.name}") { approve(target, ordinal) }
             }
-            script.stage("${Course.isFile(target) ? 'Build' : 'Deploy'} ${target.name}") {
-                alone(target, ordinal + 2) { onAgent('deploy') { deploy(target) } }
-            }
+            String title = "${Course.isFile(target) ? 'Build' : 'Deploy'} ${target.name}"
+            alone(target, ordinal + 2) { onAgent('deploy') { stage(title) { deploy(target) } } }
         }
     }
 
@@ -199,7 +273,9 @@ class Delivery implements Serializable {
         passed(ordinal)
         String question = Options.oneLine("Deploy ${plan.name} to ${target.name}? ${verdict.text ?: ''}", 500)
         boolean reasonNeeded = verdict.exit_code != 0 && !decision
+        watch.asking = true
         Map said = new Approval(script, [:] + Approval.KNOWN + (options.approval ?: [:])).ask(question, reasonNeeded)
+        watch.asking = false
         decision = [by: said.by, reason: said.reason ?: decision?.reason]
         publisher.describe("${target.name} approved by ${said.by}${said.reason ? ': ' + said.reason : ''}")
         passed(ordinal + 1)
@@ -238,7 +314,21 @@ class Delivery implements Serializable {
 
     private void passed(int ordinal) {
         if (options.lock) {
-            publisher.optional('milestone', 'Pipeline: Milestone Step') { script.milestone(ordinal: ordinal) }
+            publisher.optional('milestone', 'Pipeline: Milestone Step') { milestone(firstOrdinal + ordinal) }
+        }
+    }
+
+    private void milestone(int ordinal) {
+        try {
+            script.milestone(ordinal: ordinal)
+        } catch (FlowInterruptedException overtaken) {
+            watch.reason = 'superseded by a newer build'
+            throw overtaken
+        } catch (Exception refused) {
+            if (!refused.message?.contains('inside parallel')) {
+                throw refused
+            }
+            script.echo('mlci: in parallel branches an older build is not ended by a newer one; the lock still holds')
         }
     }
 
@@ -259,18 +349,34 @@ class Delivery implements Serializable {
     }
 
     private void inImage(Closure body) {
-        if (options.image) {
-            script.docker.image(options.image).inside("--entrypoint= ${options.imageArguments}".toString()) { prepared(body) }
-        } else {
+        if (!options.image) {
             prepared(body)
+            return
+        }
+        boolean inside = false
+        try {
+            script.docker.image(options.image).inside("--entrypoint= ${options.imageArguments}".toString()) {
+                inside = true
+                prepared(body)
+            }
+        } catch (FlowInterruptedException stopped) {
+            throw stopped
+        } catch (Exception failed) {
+            if (inside) {
+                throw failed
+            }
+            script.error(Course.noImage(options.image, script.env.NODE_NAME, failed.message))
         }
     }
 
     private void prepared(Closure body) {
         if (options.checkout) {
-            script.checkout(script.scm)
+            handover.checkedOut(script.checkout(script.scm))
         }
-        boolean reading = options.dryRun || !Course.mayDeploy(branch(), options.branch)
+        if (!looking) {
+            new Agent(script, options).prepare()
+        }
+        boolean reading = options.dryRun || !mayDeploy()
         script.withEnv(reading ? ['MLCI_STORE_READONLY=1'] : []) { body() }
     }
 
@@ -330,12 +436,13 @@ class Delivery implements Serializable {
         given.onFail = name in Course.BUILT ? options.onFail : ''
         given.ask = deploys
         given.askAnyway = deploys && options.override == 'ask'
-        return Stage.of(script, 'mlPipeline', [onFail: '', ask: false, askAnyway: false, unset: []], given)
+        given.trusted = mayDeploy() && !handover.due
+        Map own = [onFail: '', ask: false, askAnyway: false, unset: [], trusted: false, checksLater: true]
+        return Stage.of(script, 'mlPipeline', own, given)
     }
 
     private Map branch() {
-        Object env = script.env
-        return [CHANGE_ID: env.CHANGE_ID, TAG_NAME: env.TAG_NAME, BRANCH_NAME: env.BRANCH_NAME, BRANCH_IS_PRIMARY: env.BRANCH_IS_PRIMARY]
+        return Course.branchOf(script.env)
     }
 
     /** Mail when the result is not that of the last build that had one. */

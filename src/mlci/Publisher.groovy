@@ -16,24 +16,32 @@ class Publisher implements Serializable {
         this.script = script
     }
 
-    /** Publishes a stage's answer: test results, report, artefacts, and one line of the build description. */
-    void publish(String stage, Map answer) {
+    /** Publishes a stage's answer: test results, report and artefacts. `dir`: the folder that the step was given. */
+    void publish(String stage, Map answer, String dir) {
         String folder = answer.folder
         if (answer.junit) {
             script.junit(testResults: folder + '/junit.xml', allowEmptyResults: true, skipMarkingBuildUnstable: true)
         }
         if (answer.report) {
-            page('mlci report', folder + '/report', 'index.html')
+            page(named('mlci report', answer, dir), folder + '/report', 'index.html')
         }
         if (answer.card) {
-            page('Model card', answer.card, 'index.html')
+            page(named('Model card', answer, dir), answer.card, 'index.html')
         }
         if (folder) {
-            script.archiveArtifacts(
-                artifacts: "${folder}/${KEPT[stage]}", excludes: '**/*.log', fingerprint: true, allowEmptyArchive: true)
+            keep(stage, answer)
         }
+    }
+
+    /** Publishes the gate's summary beside a pull request. */
+    void check(Map answer, String dir) {
         if (answer.checks && script.env.CHANGE_ID) {
-            check(answer)
+            String summary = answer.summary_text ?: script.readFile(file: answer.checks, encoding: 'UTF-8')
+            optional('publishChecks', 'Checks API') {
+                script.publishChecks(
+                    name: named('mlci gate', answer, dir), title: Options.oneLine(answer.text, 100), summary: summary,
+                    conclusion: answer.exit_code == 0 ? 'SUCCESS' : 'FAILURE')
+            }
         }
     }
 
@@ -73,13 +81,33 @@ class Publisher implements Serializable {
         }
     }
 
-    private void check(Map answer) {
-        String summary = script.readFile(file: answer.checks, encoding: 'UTF-8')
-        optional('publishChecks', 'Checks API') {
-            script.publishChecks(
-                name: 'mlci gate', title: Options.oneLine(answer.text, 100), summary: summary,
-                conclusion: answer.exit_code == 0 ? 'SUCCESS' : 'FAILURE')
+    /**
+     * Archives what a stage left. Two models of one build that lie in different folders, each entered by `dir() { }`, would
+     * have the same names: those of the second one begin at the workspace.
+     */
+    private void keep(String stage, Map answer) {
+        String files = "${answer.folder}/${KEPT[stage]}"
+        String model = answer.model ?: ''
+        boolean inside = model && !answer.folder.startsWith(model + '/')
+        if (inside && script.env.MLCI_ARCHIVED == null) {
+            script.env.MLCI_ARCHIVED = model
         }
+        if (inside && script.env.MLCI_ARCHIVED != model) {
+            script.dir(script.env.WORKSPACE) { archive("${model}/${files}".toString()) }
+        } else {
+            archive(files)
+        }
+    }
+
+    private void archive(String files) {
+        script.archiveArtifacts(artifacts: files, excludes: '**/*.log', fingerprint: true, allowEmptyArchive: true)
+    }
+
+    /** The name of a page, told apart by the model's folder: a build may have several models. */
+    private static String named(String name, Map answer, String dir) {
+        String folder = (answer.folder ?: '').replaceAll('(^|/)\\.mlci/[^/]*$', '')
+        String model = answer.model ?: folder ?: (dir == '.' ? '' : dir)
+        return model ? "${name} (${model})" : name
     }
 
 }

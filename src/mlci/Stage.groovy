@@ -14,6 +14,8 @@ class Stage implements Serializable {
     final Object script
     final String step
     final Map options
+    /** What the command answered, also when that ended the build. */
+    Map answer = [:]
 
     /** `own`: the arguments that only this step takes, with their defaults. */
     static Stage of(Object script, String step, Map own, Object given, Map common = Options.COMMON) {
@@ -21,6 +23,7 @@ class Stage implements Serializable {
         String problem = Options.unnamed(step, given) ?: Options.unknown(step, given, known.keySet() as List) ?:
             Options.badType(step, known, given) ?: Options.badCredentials(step, given.credentials ?: []) ?:
             Options.badResult(step, given.onFail)
+        problem = problem ?: Setting.wrong(step, given.set ?: [:])
         if (!problem && script.env.NODE_NAME == null) {
             problem = "${step}: this runs on an agent; call it inside of node { } or of a stage that has one"
         }
@@ -38,11 +41,14 @@ class Stage implements Serializable {
 
     /** Runs `mlci <command> <words>`, publishes what it left, and sets the build's result. Returns its answer. */
     Map run(String command, List words = []) {
-        Map answer = bound(options.credentials) { limited { attempts(command, words) } }
+        answer = bound(options.credentials) { limited { attempts(command, words) } }
         Publisher publisher = new Publisher(script)
-        publisher.publish(command, answer)
+        publisher.publish(command, answer, options.dir as String)
         if (command in ['validate', 'deploy', 'rollback'] || answer.exit_code != 0) {
             publisher.describe(answer.text ?: answer.error?.what)
+        }
+        if (!options.checksLater) {
+            publisher.check(answer, options.dir as String)
         }
         judge(command, answer)
         return answer
@@ -50,7 +56,7 @@ class Stage implements Serializable {
 
     /** Runs a command that leaves no record of a stage. Ends the build unless it went well. */
     Map call(String command, List words = []) {
-        Map answer = bound(options.credentials) { limited { attempts(command, words) } }
+        answer = bound(options.credentials) { limited { attempts(command, words) } }
         if (answer.exit_code != 0) {
             script.error(sentence(command, answer))
         }
@@ -68,17 +74,17 @@ class Stage implements Serializable {
     }
 
     private Map attempts(String command, List words) {
-        Map answer = [:]
+        Map found = [:]
         int tries = 1 + (options.retries as int)
         for (int attempt = 1; attempt <= tries; attempt++) {
-            answer = new Agent(script, options).run([command] + words + common(), 'mlci ' + command)
-            if (answer.exit_code != OUTSIDE || attempt == tries) {
-                return answer
+            found = new Agent(script, options).run([command] + words + common(), 'mlci ' + command)
+            if (found.exit_code != OUTSIDE || attempt == tries) {
+                return found
             }
             script.echo("mlci ${command}: try ${attempt} of ${tries} failed outside of mlci; once more in ${10 * attempt} s")
             script.sleep(time: 10 * attempt, unit: 'SECONDS')
         }
-        return answer
+        return found
     }
 
     private List common() {
@@ -88,7 +94,7 @@ class Stage implements Serializable {
         }
         List names = options.set.keySet() as List
         for (int i = 0; i < names.size(); i++) {
-            words << "--set=${names[i]}=${options.set[names[i]]}".toString()
+            words << "--set=${names[i]}=${Setting.text(options.set[names[i]])}".toString()
         }
         return options.verbose ? words + ['--verbose'] : words
     }

@@ -1,7 +1,7 @@
-"""One command whose arguments lie in a file and whose answer goes into another: how a Jenkins step calls mlci.
+"""One command whose arguments come as JSON and whose answer goes into a file: how a Jenkins step calls mlci.
 
 A value never becomes part of a shell line that way, and what the step needs to know comes back whole, apart from the
-log. Named by `MLCI_CALL` ({"arguments": […]}) and `MLCI_ANSWER`.
+log. `MLCI_CALL` is {"arguments": […]}, or the name of a file that holds it; `MLCI_ANSWER` names the answer's file.
 """
 
 from __future__ import annotations
@@ -19,21 +19,27 @@ _FINISHED = (0, 4)
 _OURS = ("MLCI_CALL", "MLCI_ANSWER", "MLCI_PYZ", "MLCI_PYZ_SHA256", "MLCI_PART")
 
 
+def words(given: str) -> list[str]:
+    """The command line that `MLCI_CALL` holds or names."""
+    text = given if given.startswith("{") else Path(given).read_text(encoding="utf-8")
+    return list(json.loads(text)["arguments"])
+
+
 def call() -> int:
     """Run the command, write its answer, return its exit code."""
     given = {name: os.environ.pop(name, "") for name in _OURS}
-    words = list(json.loads(Path(given["MLCI_CALL"]).read_bytes())["arguments"])
+    line = words(given["MLCI_CALL"])
     start = Path.cwd()
     out = _HeldBack(sys.stdout)
     with contextlib.redirect_stdout(out):
         from stages.cli import main
 
-        code = main([*words, "--json"])
+        code = main([*line, "--json"])
     answer = out.answer() | {"exit_code": code}
     try:
-        answer |= _found(answer, start, words)
+        answer |= _found(answer, start, line)
     except Exception as error:  # noqa: BLE001  the command is over; its exit code must reach Jenkins all the same
-        print(f"mlci: what {words[0]} left behind was not read: {error}", file=sys.stderr)
+        print(f"mlci: what {line[0]} left behind was not read: {error}", file=sys.stderr)
     Path(given["MLCI_ANSWER"]).write_text(json.dumps(answer, ensure_ascii=False, default=str), encoding="utf-8")
     return code
 
@@ -103,13 +109,25 @@ def _published(folder: Path, start: Path) -> dict[str, Any]:
         from stages.bootstrap import card as page_of
 
         page_of.write(card, page)
+    summary = folder / "summary.md"
     return {
         "folder": shown,
+        "model": _place(folder.parent.parent),
         "card": os.path.relpath(page, start) if card.is_file() else None,
         "junit": junit.is_file(),
         "report": (folder / "report" / "index.html").is_file(),
-        "checks": f"{shown}/summary.md" if (folder / "summary.md").is_file() else None,
+        "checks": f"{shown}/summary.md" if summary.is_file() else None,
+        "summary_text": summary.read_text("utf-8") if summary.is_file() and os.environ.get("CHANGE_ID") else None,
     }
+
+
+def _place(root: Path) -> str:
+    """The model's folder, from the build's workspace; empty where it is the workspace, or outside of it."""
+    workspace = os.environ.get("WORKSPACE")
+    if not workspace:
+        return ""
+    shown = os.path.relpath(root.resolve(), Path(workspace).resolve())
+    return "" if shown == "." or shown.startswith("..") else shown
 
 
 def plan(words: list[str]) -> dict[str, Any]:
@@ -130,7 +148,10 @@ def plan(words: list[str]) -> dict[str, Any]:
         with contextlib.suppress(OSError):
             status = project.store.stat()
             store["identity"] = f"{status.st_ino}:{status.st_mtime_ns}"
-    environments = [{"name": name, "target": target.target} for name, target in config.deploy.items()]
+    environments: list[dict[str, Any]] = []
+    for name, target in config.deploy.items():
+        kept = {"keep": True} if target.target == "process" and target.keep else {}
+        environments.append({"name": name, "target": target.target, **kept})
     return {"name": config.name, "environments": environments, "store": store}
 
 

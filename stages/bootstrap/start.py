@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stages.bootstrap import call as call_
 from stages.errors import ConfigError, InfraError, MlciError
 from stages.venvs import kept, local
 from stages.venvs import make as venv_
@@ -159,16 +160,14 @@ def _disk(error: OSError, place: Path) -> InfraError:
 
 
 def _words() -> list[str]:
-    """The command line, from the file that a Jenkins step wrote or as it was typed."""
+    """The command line, as a Jenkins step gave it or as it was typed."""
     call = os.environ.get("MLCI_CALL")
-    return list(json.loads(Path(call).read_bytes())["arguments"]) if call else sys.argv[1:]
+    return call_.words(call) if call else sys.argv[1:]
 
 
 def _command() -> int:
     if "MLCI_CALL" in os.environ:
-        from stages.bootstrap.call import call
-
-        return call()
+        return call_.call()
     from stages.cli import main as cli
 
     return cli(sys.argv[1:])

@@ -35,7 +35,10 @@ def mvn(maven: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Maven in tests/vars; offline first, so that a machine that has everything needs no network."""
     command = [maven, "--batch-mode", "--quiet", "--no-transfer-progress", *arguments]
     done = subprocess.run([*command, "--offline"], cwd=VARS, capture_output=True, text=True, timeout=1800, check=False)
-    missing = ("Cannot access", "has not been downloaded from it before", "could not be resolved", "in offline mode")
+    missing = (
+        *("Cannot access", "has not been downloaded from it before", "could not be resolved", "in offline mode"),
+        "No plugin found for prefix",
+    )
     if done.returncode != 0 and any(text in done.stdout + done.stderr for text in missing):
         announce("Maven downloads what the Groovy tests need: a minute or two; kept for later runs")
         done = subprocess.run(command, cwd=VARS, capture_output=True, text=True, timeout=1800, check=False)

@@ -83,8 +83,9 @@ def test_no_value_becomes_part_of_a_shell_line(path: Path) -> None:
     assert not re.search(r"\b(?:bat|powershell|pwsh|execute)\(", text)
 
 
-def test_the_agents_script_is_a_constant_without_interpolation() -> None:
-    text = code(ROOT / "src" / "mlci" / "Agent.groovy")
+@pytest.mark.parametrize("name", ["Agent", "Handover"])
+def test_a_script_is_a_constant_without_interpolation(name: str) -> None:
+    text = code(ROOT / "src" / "mlci" / f"{name}.groovy")
     assert text.count("SCRIPT = '''") == 1
     assert "SCRIPT + " not in text
 

@@ -307,45 +307,119 @@ def test_real_flights(build, flights: Path, port: int) -> None:
 SCRIPT = (ROOT / "src" / "mlci" / "Agent.groovy").read_text().split("SCRIPT = '''\\\n", 1)[1].split("'''", 1)[0]
 
 
-def test_the_agents_script_puts_the_archive_in_its_place_and_hands_on_arguments(tmp_path: Path) -> None:
-    for name in ("rm", "mv"):
-        (tmp_path / name).symlink_to(shutil.which(name) or f"/bin/{name}")
-    python = tmp_path / "python3"
-    python.write_text('#!/bin/sh\nfor word; do echo "<$word>"; done\n')
-    python.chmod(0o755)
-    (tmp_path / "a b.part").write_text("archive")
+HANDOVER = (ROOT / "src" / "mlci" / "Handover.groovy").read_text().split("SCRIPT = '''\\\n", 1)[1].split("'''", 1)[0]
+
+
+def script(folder: Path, **variables: str) -> tuple[dict[str, Any], str]:
+    """Run the agent's script as `sh` does. Its answer and its log."""
     environment = {
-        "PATH": str(tmp_path),
-        "MLCI_PART": str(tmp_path / "a b.part"),
-        "MLCI_PYZ": str(tmp_path / "a b.pyz"),
+        **{name: value for name, value in os.environ.items() if not name.startswith(("MLCI_", "XDG_"))},
+        "MLCI_PYZ": str(folder / "a b.pyz"),
+        **variables,
     }
-    command = ["/bin/sh", "-c", SCRIPT, "mlci", "predict", "x y.csv", "$(id)"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [f"<{tmp_path}/a b.pyz>", "<predict>", "<x y.csv>", "<$(id)>"]
-    assert (tmp_path / "a b.pyz").read_text() == "archive"
-
-
-def test_the_agents_script_removes_what_calls_of_last_month_left(tmp_path: Path) -> None:
-    for name in ("mlci-call-old", "mlci-call-new", "other"):
-        (tmp_path / "a b" / name).mkdir(parents=True)
-        (tmp_path / "a b" / name / "call.json").write_text("{}")
-    for name in ("mlci-call-old", "other"):
-        os.utime(tmp_path / "a b" / name, (1, 1))
-    environment = {**os.environ, "MLCI_PYZ": str(tmp_path / "a b" / "x.pyz"), "MLCI_PYTHON": "true"}
     done = subprocess.run(["/bin/sh", "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
-    assert sorted(path.name for path in (tmp_path / "a b").iterdir()) == ["mlci-call-new", "other"]
-    assert done.stderr == ""
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Path:
+    """A folder with mlci.pyz and a Python that shows how it is called, answers, and ends with 3."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    (folder / "a b.pyz").write_text("archive")
+    python = folder / "python3.x"
+    python.write_text(
+        '#!/bin/sh\nfor word; do echo "<$word>"; done\necho "call=$MLCI_CALL cache=${MLCI_CACHE:-none}"\n'
+        '[ -z "$ANSWER" ] || echo "$ANSWER" > "$MLCI_ANSWER"\nexit 3\n'
+    )
+    python.chmod(0o755)
+    return folder
+
+
+def test_the_agents_script_returns_the_answer_and_logs_the_rest(agent: Path) -> None:
+    python = str(agent / "python3.x")
+    answer, log = script(agent, MLCI_PYTHON=python, MLCI_CALL="{$(id)}", ANSWER='{"exit_code": 3, "text": "é"}')
+    assert answer == {"exit_code": 3, "text": "é"}
+    assert log.splitlines() == [f"<{agent}/a b.pyz>", "call={$(id)} cache=none"]
+    answer, _ = script(agent, MLCI_PYTHON=python, MLCI_CALL="{}")
+    assert answer == {"exit_code": 3}, "a command that dies without an answer"
+    assert [path.name for path in agent.iterdir() if path.is_dir()] == [], "nothing of the call stays"
+
+
+def test_the_agents_script_puts_the_archive_in_its_place(agent: Path) -> None:
+    (agent / "a b.pyz").rename(agent / "a b.part")
+    assert script(agent, MLCI_CALL="{}")[0] == {"exit_code": 75}
+    assert script(agent, MLCI_PART=str(agent / "a b.part"))[0] == {"exit_code": 0}
+    assert (agent / "a b.pyz").read_text() == "archive"
+
+
+def test_the_command_of_the_path_hands_on_arguments(agent: Path) -> None:
+    folder = agent / "mlci-call-1"
+    assert script(agent, MLCI_BIN=str(folder))[0] == {"exit_code": 0}
+    environment = {"PATH": "/usr/bin:/bin", "MLCI_PYZ": "x.pyz", "MLCI_PYTHON": str(agent / "python3.x")}
+    command = [str(folder / "mlci"), "predict", "x y.csv", "$(id)"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[:4] == ["<x.pyz>", "<predict>", "<x y.csv>", "<$(id)>"]
+
+
+def test_a_build_that_may_not_deploy_has_a_cache_of_its_own(agent: Path, tmp_path: Path) -> None:
+    python = str(agent / "python3.x")
+
+    def cache(**variables: str) -> str:
+        log = script(agent, MLCI_PYTHON=python, MLCI_CALL="{}", **variables)[1]
+        return log.splitlines()[-1].partition("cache=")[2]
+
+    home = tmp_path / "home"
+    assert cache(HOME=str(home)) == "none"
+    assert cache(HOME=str(home), MLCI_UNTRUSTED="1") == f"{home}/.cache/mlci/untrusted"
+    assert cache(XDG_CACHE_HOME=str(home / "x y"), MLCI_UNTRUSTED="1") == f"{home}/x y/mlci/untrusted"
+    assert cache(MLCI_CACHE=str(home / "c"), MLCI_UNTRUSTED="1") == f"{home}/c/untrusted"
+    assert cache(MLCI_CACHE=str(home / "c")) == f"{home}/c"
+    assert (home / "c" / "untrusted").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    assert cache(HOME=str(tmp_path / "file"), MLCI_UNTRUSTED="1") == "none", "the workspace's temporary folder is next"
+
+
+def test_the_agents_script_removes_what_calls_of_last_month_left(agent: Path) -> None:
+    for name in ("mlci-call-old", "mlci-call-new", "mlci-part-old", "other"):
+        (agent / name).mkdir()
+        (agent / name / "call.json").write_text("{}")
+    for name in ("mlci-call-old", "mlci-part-old", "other"):
+        os.utime(agent / name, (1, 1))
+    log = script(agent, MLCI_PYTHON=str(agent / "python3.x"), MLCI_CALL="{}")[1]
+    assert sorted(path.name for path in agent.iterdir() if path.is_dir()) == ["mlci-call-new", "other"]
+    assert "rm" not in log
 
 
 @pytest.mark.parametrize(("given", "named"), [("", "python3"), ("python3.99", "python3.99")])
-def test_an_agent_without_python_says_so(given: str, named: str, tmp_path: Path) -> None:
-    (tmp_path / "rm").symlink_to(shutil.which("rm") or "/bin/rm")
-    environment = {
-        "PATH": str(tmp_path),
-        "MLCI_PYZ": "x",
-        "MLCI_ANSWER": str(tmp_path / "answer"),
-        "MLCI_PYTHON": given,
-    }
-    done = subprocess.run(["/bin/sh", "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 5
-    assert done.stderr.splitlines()[0] == f"error DEP_PYTHON: this agent has no {named}"
+def test_an_agent_without_python_says_so(given: str, named: str, agent: Path) -> None:
+    for name in ("rm", "mkdir", "mktemp", "cat", "chmod", "sh", "find"):
+        (agent / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+    answer, log = script(agent, PATH=str(agent), MLCI_PYTHON=given, MLCI_CALL="{}")
+    assert answer == {"exit_code": 5}
+    assert log.splitlines()[0] == f"error DEP_PYTHON: this agent has no {named}"
+
+
+def test_a_commit_that_is_not_on_the_main_branch_is_not_checked_out(repository: Path, tmp_path: Path) -> None:
+    def head() -> str:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def go(commit: str) -> int:
+        git(repository, "checkout", "--quiet", "--detach", "main")
+        environment = {**os.environ, "MLCI_COMMIT": commit}
+        return subprocess.run(["/bin/sh", "-c", HANDOVER], cwd=repository, env=environment, check=False).returncode
+
+    first = head()
+    git(repository, "commit", "--quiet", "--allow-empty", "-m", "second")
+    main = head()
+    git(repository, "checkout", "--quiet", "-b", "evil")
+    git(repository, "commit", "--quiet", "--allow-empty", "-m", "evil")
+    evil = head()
+    assert go(first) == 0
+    assert head() == first
+    assert go(evil) == 3
+    assert head() == main
+    assert go("f" * 40) == 3

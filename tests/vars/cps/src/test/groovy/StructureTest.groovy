@@ -14,11 +14,8 @@ class StructureTest extends BasePipelineTest {
     void setUp() throws Exception {
         scriptRoots = [new File(ROOT, 'vars').path, new File(ROOT, 'src').path] as String[]
         super.setUp()
-        helper.registerAllowedMethod('isUnix', []) { true }
         helper.registerAllowedMethod('pwd', [Map]) { '/ws@tmp' }
         helper.registerAllowedMethod('writeFile', [Map]) { Map m -> files[m.file as String] = m.text }
-        helper.registerAllowedMethod('readFile', [Map]) { Map m -> '{"text": "fine", "folder": ".mlci/train"}' }
-        helper.registerAllowedMethod('fileExists', [String]) { String path -> path.endsWith('answer.json') || files.containsKey(path) }
         helper.registerAllowedMethod('libraryResource', [Map]) { Map m -> m.resource.endsWith('256') ? 'a' * 64 : 'UEs=' }
         helper.registerAllowedMethod('withEnv', [List, Closure]) { List pairs, Closure body -> body() }
         helper.registerAllowedMethod('timeout', [Map, Closure]) { Map limit, Closure body -> body() }
@@ -26,7 +23,7 @@ class StructureTest extends BasePipelineTest {
         helper.registerAllowedMethod('string', [Map]) { Map m -> m }
         helper.registerAllowedMethod('archiveArtifacts', [Map]) { }
         helper.registerAllowedMethod('error', [String]) { String text -> throw new IllegalStateException(text) }
-        helper.registerAllowedMethod('sh', [Map]) { Map m -> 0 }
+        helper.registerAllowedMethod('sh', [Map]) { Map m -> '{"exit_code": 0, "text": "fine", "folder": ".mlci/train"}' }
         binding.setVariable('env', [NODE_NAME: 'any'])
         binding.setVariable('currentBuild', [:])
     }

@@ -22,6 +22,8 @@ abstract class LibScript extends SerializableScript {
         Object first = given ? given[0] : null
         Object last = given ? given[-1] : null
         if (name == 'withEnv') {
+            // Nothing is done after the body here, so that what a call before this one set has to go now.
+            variables.keySet().removeAll(['MLCI_CALL', 'MLCI_PART', 'MLCI_BIN'])
             first.each { String pair -> variables[pair.substring(0, pair.indexOf('='))] = pair.substring(pair.indexOf('=') + 1) }
         }
         if (name == 'node') {
@@ -34,7 +36,6 @@ abstract class LibScript extends SerializableScript {
             return last.call()
         }
         switch (name) {
-            case 'isUnix': return true
             case 'pwd': return '/ws@tmp'
             case 'writeFile': files[first.file as String] = first.text; return null
             case 'fileExists': return files.containsKey(first as String)
@@ -45,14 +46,21 @@ abstract class LibScript extends SerializableScript {
             case 'error': throw new IllegalStateException(first as String)
             case 'publishHTML': throw new NoSuchMethodError("No such DSL method 'publishHTML' found among steps")
             case 'sh':
-                if (!first.returnStatus) {
-                    return null
+                if (!first.returnStdout) {
+                    return first.returnStatus ? 0 : null
                 }
-                List words = new JsonSlurper().parseText(files[variables.MLCI_CALL]).arguments
+                if (variables.MLCI_PART) {
+                    files.archive = 'there'
+                }
+                if (!files.archive) {
+                    return '{"exit_code": 75}'
+                }
+                if (!variables.MLCI_CALL) {
+                    return '{"exit_code": 0}'
+                }
+                List words = new JsonSlurper().parseText(variables.MLCI_CALL).arguments
                 commands << words
-                Map said = answer(words)
-                files[variables.MLCI_ANSWER] = JsonOutput.toJson(said)
-                return said.exit_code
+                return JsonOutput.toJson(answer(words))
             default: return [step: name]
         }
     }

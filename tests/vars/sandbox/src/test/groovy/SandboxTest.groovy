@@ -114,6 +114,13 @@ class SandboxTest {
         assert failure("mlPipeline(dryRun: 'no', first: 'false')").contains('dryRun is true or false')
         LibScript.variables = [:]
         assert failure('mlTrain()').contains('runs on an agent')
+        LibScript.variables = [BRANCH_NAME: 'main', JOB_NAME: 'ml/flights/main']
+        assert failure("mlPipeline(protect: true, set: [a: ['é']])").startsWith('mlPipeline: null: handed over to /ml/deploy/flights #null')
+        LibScript.variables = [NODE_NAME: 'any']
+        assert failure("mlTrain(set: [a: { 1 }])").contains('which is no text')
+        run("""mlTrain(set: [a: [b: ['é"', 'plain', 1, true]]])""")
+        assert LibScript.commands[-1][-1] == '--set=a={"b": ["é\\"", "plain", 1, true]}'
+        LibScript.variables = [:]
         assert failure("mlPipeline(branch: ['a'], credentials: [all: [[id: 'a', kind: 'b']]])").contains("no kind 'b'")
     }
 

@@ -13,6 +13,8 @@ class FakeSteps implements Steps {
     List<Call> calls = []
     List<List> commands = []
     Map files = [:]
+    /** Name of each step with the stage that it was called in. */
+    List seen = []
     Closure answer = { List words -> [exit_code: 0] }
     /** Name of a step → what it returns or throws, in place of what is below. */
     Map replaced = [:]
@@ -21,6 +23,7 @@ class FakeSteps implements Steps {
 
     Object run(Call call, World world) {
         calls << call
+        seen << [name: call.name, stage: world.environment().STAGE_NAME, label: call.arguments ? label(call.arguments[0]) : null]
         if (replaced.containsKey(call.name)) {
             return replaced[call.name].call(call, world)
         }
@@ -36,6 +39,7 @@ class FakeSteps implements Steps {
             case 'libraryResource': return call.named('resource').resource.endsWith('.sha256') ? 'a' * 64 + '\n' : 'UEs='
             case 'sh': return sh(call, world)
             case 'input': return [BY: 'alice', REASON: 'because it is better in every respect']
+            case 'build': throw new AbortException("No item named ${call.arguments[0].job} found")
             case 'error': throw new AbortException(call.named('message').message as String)
             case 'unstable':
                 world.currentBuild.result = 'UNSTABLE'
@@ -44,20 +48,29 @@ class FakeSteps implements Steps {
         }
     }
 
+    private static String label(Object argument) {
+        return argument instanceof Map ? argument.label : null
+    }
+
+    /** What the script of mlci.Agent does; any other script ends with 0. */
     private Object sh(Call call, World world) {
         Map environment = world.environment()
+        if (!call.arguments[0].returnStdout) {
+            return call.arguments[0].returnStatus ? 0 : null
+        }
         if (environment.MLCI_PART) {
             files[environment.MLCI_PYZ] = files.remove(environment.MLCI_PART)
         }
-        if (!call.arguments[0].returnStatus) {
-            return null
+        if (!files[environment.MLCI_PYZ]) {
+            return JsonOutput.toJson([exit_code: 75])
         }
-        assert files[environment.MLCI_PYZ]
-        List words = new JsonSlurper().parseText(files[environment.MLCI_CALL]).arguments
+        if (!environment.MLCI_CALL) {
+            return JsonOutput.toJson([exit_code: 0])
+        }
+        String given = environment.MLCI_CALL
+        List words = new JsonSlurper().parseText(given.startsWith('{') ? given : files[given]).arguments
         commands << words + [environment]
-        Map said = answer(words)
-        files[environment.MLCI_ANSWER] = JsonOutput.toJson(said)
-        return said.exit_code
+        return JsonOutput.toJson(answer(words))
     }
 
     private static Map variables(List bindings) {
@@ -80,7 +93,13 @@ class FakeSteps implements Steps {
         return of('stage').collect { it.arguments[0] }
     }
 
-    static Throwable interrupted() {
-        return new FlowInterruptedException('stopped')
+    /** What Jenkins stops itself: a time limit, an agent that was lost. */
+    static Throwable interrupted(String cause = 'Timeout has been exceeded') {
+        return new FlowInterruptedException(false, [cause])
+    }
+
+    /** What a person or a newer build stops. */
+    static Throwable aborted(String cause = 'Aborted by alice') {
+        return new FlowInterruptedException(true, [cause])
     }
 }

@@ -101,12 +101,13 @@ class RealSteps implements Steps {
         File place = new File(home, "steps/${call.number}")
         File result = new File(place, 'result')
         if (!new File(place, 'started').exists()) {
-            start(place, m.script as String, world)
+            start(place, m.script as String, world, m.returnStdout as boolean)
         }
         while (!result.exists()) {
             Thread.sleep(GLANCE)
         }
-        String output = new File(place, 'output').getText('UTF-8')
+        // As in Jenkins: what is returned is not in the log.
+        String output = new File(place, m.returnStdout ? 'errors' : 'output').getText('UTF-8')
         log(output)
         int code = result.text.trim() as int
         if (m.returnStatus) {
@@ -115,15 +116,16 @@ class RealSteps implements Steps {
         if (code != 0) {
             throw new AbortException("script returned exit code ${code}")
         }
-        return m.returnStdout ? output : null
+        return m.returnStdout ? new File(place, 'output').getText('UTF-8') : null
     }
 
-    private void start(File place, String text, World world) {
+    private void start(File place, String text, World world, boolean apart) {
         place.mkdirs()
         File script = new File(place, 'script')
         script.setText(text, 'UTF-8')
         String interpreter = text.startsWith('#!') ? text.readLines()[0].substring(2) : 'sh -xe'
-        String line = interpreter + ' "$1/script" > "$1/output" 2>&1; echo $? > "$1/result.next"; mv "$1/result.next" "$1/result"'
+        String errors = apart ? '"$1/errors"' : '&1'
+        String line = interpreter + ' "$1/script" > "$1/output" 2>' + errors + '; echo $? > "$1/result.next"; mv "$1/result.next" "$1/result"'
         ProcessBuilder builder = new ProcessBuilder('setsid', 'sh', '-c', line, 'sh', place.path)
         builder.environment().putAll(world.environment().collectEntries { key, value -> [(key): value as String] })
         builder.directory(new File(world.inner('cwd') as String))

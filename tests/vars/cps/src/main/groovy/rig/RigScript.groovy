@@ -39,7 +39,7 @@ abstract class RigScript extends SerializableScript {
             case 'env': return here.env
             case 'currentBuild': return here.currentBuild
             case 'scm': return [symbol: 'scm']
-            case 'params': return [:]
+            case 'params': return here.params
             case 'docker': return here.blocks.docker()
             case 'none': case 'any': return name
         }

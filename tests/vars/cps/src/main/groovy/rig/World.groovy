@@ -25,6 +25,7 @@ class World implements Serializable {
     ] as Set
 
     Map variables = [:]
+    Map params = [:]
     List frames = []
     Map vars = [:]
     Set missing = [] as Set
