@@ -6,13 +6,14 @@ the body and shows the answer.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
-from html import escape
 from importlib.resources import files
 from typing import Any
 
 from stages.data.cells import canonical
 from stages.serving.decode import expectation
+from stages.serving.printable import printable
 
 #: Nothing but what this service sends: no inline script or style, no frame, no other host. `data:` is the empty icon.
 CONTENT_POLICY = (
@@ -23,6 +24,11 @@ HEADERS = [(b"content-security-policy", CONTENT_POLICY.encode()), (b"referrer-po
 
 #: Path → type of the files beside this module that the page asks for.
 RESOURCES = {"/page.css": b"text/css; charset=utf-8", "/page.js": b"text/javascript; charset=utf-8"}
+
+
+def escape(text: str) -> str:
+    """Text for the page, in which nothing is markup and nothing invisible."""
+    return html.escape(printable(text))
 
 
 def resource(path: str) -> bytes:
@@ -102,7 +108,8 @@ def _field(i: int, feature: Mapping[str, Any]) -> str:
     common = f'id="{own}" aria-describedby="{own}-hint {own}-error" autocomplete="off"'
     common += "" if nullable else " required"
     name, kind = escape(feature["name"]), feature["type"]
-    return f"""<div class="field" data-name="{name}" data-type="{kind}">
+    key = html.escape(feature["name"])  # as the request needs it
+    return f"""<div class="field" data-name="{key}" data-type="{kind}">
 <label for="{own}">{name}</label>
 {_input(feature, common)}
 <p id="{own}-hint" class="hint">{escape(hint)}</p>
@@ -115,7 +122,9 @@ def _input(feature: Mapping[str, Any], common: str) -> str:
     chosen = ["true", "false"] if kind == "boolean" else [canonical(value) for value in feature.get("values") or ()]
     if chosen:
         nothing = "null" if feature.get("nullable") else "choose"
-        options = "".join(f'<option value="{escape(text)}">{escape(text) or "(empty)"}</option>' for text in chosen)
+        options = "".join(
+            f'<option value="{html.escape(text)}">{escape(text) or "(empty)"}</option>' for text in chosen
+        )
         # The first option stands for no value; a class that is the empty text has its own.
         return f'<select {common}><option value="" data-none>{nothing}</option>{options}</select>'
     if kind in ("number", "integer"):

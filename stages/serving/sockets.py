@@ -15,6 +15,7 @@ import socket
 from pathlib import Path
 
 from stages.errors import InfraError
+from stages.serving.printable import printable
 
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _BPF_RETURN = 0x06
@@ -126,11 +127,6 @@ def _listening() -> list[tuple[str, int, str]]:
             if parts[3] == _LISTENING:
                 found.append((parts[1], int(parts[1].rpartition(":")[2], 16), parts[9]))
     return found
-
-
-def printable(text: str) -> str:
-    """`text` with everything escaped that would move a terminal's cursor, hide text or begin a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _who(words: list[str]) -> str:

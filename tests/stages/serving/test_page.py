@@ -14,6 +14,7 @@ import pytest
 from stages.images.runtime import runtime_files
 from stages.serving import page
 from stages.serving.app import About, Service
+from stages.serving.decode import expectation
 from stages.serving.predictor import Predictor
 from tests.stages.serving.browser import DOWN, ENTER, TAB, Browser, browser
 from tests.stages.serving.conftest import ROW, Live, serving
@@ -223,6 +224,18 @@ def test_names_of_the_contract_are_text(predictor: Predictor) -> None:
     seen = Outside()
     seen.feed(text)
     assert seen.inline == []
+
+
+def test_nothing_invisible_reaches_the_page_but_as_a_name_to_send(predictor: Predictor) -> None:
+    name, value = "a\x1b[2Jb", "x\x9b\u202ey\n"
+    features = [{"name": name, "type": "category", "values": [value]}]
+    signature = {"name": name, "task": name, "features": features, "target": {"name": name}}
+    text = page.page(signature, name).decode()
+    visible = text.replace(f'data-name="{name}"', "").replace(f'value="{value}"', "")
+    assert visible.replace("\n", "").isprintable()
+    assert r"<h1>a\x1b[2Jb</h1>" in visible
+    expected = expectation({"type": "text", "values": [value], "pattern": "\x1b\u2028+"})
+    assert expected.isprintable()
 
 
 def test_an_image_has_the_page() -> None:
