@@ -38,8 +38,8 @@ def load(folder: Path, side: str) -> Hashes:
 
 def are_new(rows: Hashes, trained: Hashes) -> npt.NDArray[np.bool_]:
     """True for rows of which no hash is among `trained`. `rows`: as `load` gives them, or of shape (n,)."""
-    fresh: npt.NDArray[np.bool_] = ~np.isin(np.atleast_2d(rows), trained).any(axis=0)
-    return fresh
+    known: npt.NDArray[np.bool_] = np.isin(np.atleast_2d(rows), trained)
+    return ~np.logical_or.reduce(known)  # type: ignore[no-any-return]
 
 
 def cell_hash(column: str, text: str | None) -> int:

@@ -34,7 +34,7 @@ _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 #: Where the zero bytes of the first two characters are, which are ASCII in JSON (RFC 4627, section 3).
-_ZEROS = {
+_ZEROS: dict[tuple[bool, ...], str] = {
     (True, True, True, False): "utf-32-be",
     (False, True, True, True): "utf-32-le",
     (True, False, True, False): "utf-16-be",
@@ -152,7 +152,7 @@ def _unicode(start: bytes) -> str:
     for mark, codec in _BOMS:
         if start.startswith(mark):
             return codec
-    return _ZEROS.get(tuple(byte == 0 for byte in start), "utf-8")  # type: ignore[call-overload, no-any-return]
+    return _ZEROS.get(tuple(byte == 0 for byte in start), "utf-8")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -97,7 +97,7 @@ def schema(
     for name, column in contract.items():
         rules = column.model_dump(exclude_none=True, exclude={"type", "nullable", "feature"}, exclude_defaults=True)
         seen = {k: v for k, v in train[name].items() if k in ("nulls", "min", "max", "levels", "distinct")}
-        head = {"type": column.type, "nullable": column.nullable, "feature": column.feature}
+        head: dict[str, Any] = {"type": column.type, "nullable": column.nullable, "feature": column.feature}
         head |= {"spelling": spellings[name]} if name in spellings else {}
         described[name] = {**head, "contract": rules, **seen}
     return {"schema_version": 1, "columns": described, "target": target, "classes": classes}

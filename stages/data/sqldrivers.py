@@ -43,7 +43,7 @@ def prepare(connection: Connection) -> None:
 
 
 def _prepare_psycopg2(raw: Any) -> None:
-    from psycopg2 import extensions
+    from psycopg2 import extensions  # type: ignore[import-untyped]
 
     def gentle(caster: Any) -> Callable[[str | None, Any], Any]:
         def cast(text: str | None, cursor: Any) -> Any:
@@ -57,10 +57,10 @@ def _prepare_psycopg2(raw: Any) -> None:
         return cast
 
     casters = {
-        1082: extensions.PYDATE,  # type: ignore[attr-defined]
-        1114: extensions.PYDATETIME,  # type: ignore[attr-defined]
-        1184: extensions.PYDATETIMETZ,  # type: ignore[attr-defined]
-        _PG_INTERVAL: extensions.PYINTERVAL,  # type: ignore[attr-defined]
+        1082: extensions.PYDATE,
+        1114: extensions.PYDATETIME,
+        1184: extensions.PYDATETIMETZ,
+        _PG_INTERVAL: extensions.PYINTERVAL,
     }
     for oid, caster in casters.items():
         extensions.register_type(extensions.new_type((oid,), f"TEXT_OR_{oid}", gentle(caster)), raw)
@@ -95,10 +95,11 @@ def _prepare_psycopg(raw: Any) -> None:
 def abandon(cursor: Any) -> None:
     """Close the cursor of a lost connection. PyMySQL would first look for the rest of the rows, and write a traceback
     when there is none."""
-    result = getattr(cursor, "_result", None)
+    result: Any = getattr(cursor, "_result", None)
     if hasattr(result, "unbuffered_active"):
         result.unbuffered_active = False
-    for one in (cursor, getattr(cursor, "connection", None)):
+    both: tuple[Any, Any] = (cursor, getattr(cursor, "connection", None))
+    for one in both:
         with suppress(Exception):
             one.close()
 

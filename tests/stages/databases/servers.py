@@ -55,7 +55,14 @@ def postgresql() -> Iterator[Server]:
         _run([programs / "initdb", "-D", data, *options])
         port = _free_port()
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "jit=off", "timezone=UTC"]
-        command = [programs / "postgres", "-D", data, "-p", str(port), *(w for one in settings for w in ("-c", one))]
+        command: list[str | Path] = [
+            programs / "postgres",
+            "-D",
+            data,
+            "-p",
+            str(port),
+            *(w for one in settings for w in ("-c", one)),
+        ]
         server = Server(port, "postgres")
         with _running(command, folder, lambda: server.execute("postgresql+psycopg", "SELECT 1")):
             yield server
