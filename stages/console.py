@@ -171,6 +171,11 @@ def _duration(seconds: float) -> str:
     return " ".join(part for part in parts if part)
 
 
+def so_far(text: str) -> None:
+    """How far it is; the time of what is going on runs on."""
+    _life.note(text)
+
+
 @contextmanager
 def heartbeat(label: str) -> Iterator[None]:
     """Within the block, say what is going on when nothing else is said: after 5 seconds on a terminal, 30 in a log."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from stages import __version__
+from stages import __version__, console
 from stages.bucket import Bucket, Failure
 from stages.data import formats
 from stages.errors import DataError, InfraError, MlciError
@@ -67,6 +67,7 @@ def fetch(url: str, cache: Path, reuse: bool) -> Path:
             "use a path, file://, http://, https:// or s3://",
         )
     temporary = home / f".{path.name}.part"
+    console.doing(f"fetching {without_secrets(url)}")
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
     _attempts(lambda: _into(temporary, copy))
@@ -176,6 +177,7 @@ def _copy(url: str, answer: Any, target: Any) -> int:
         if not received:
             unpacker = _unpacker(url, answer.headers.get("Content-Encoding") or "", piece)
         received += len(piece)
+        console.so_far(f"fetching {without_secrets(url)}: {received / 1e6:,.0f} MB so far")
         with disk_errors(Path(target.name)):
             for content in [piece] if unpacker is None else unpacker.feed(piece):
                 target.write(content)
@@ -244,7 +246,10 @@ def _s3(url: str, target: Any) -> None:
     if not key:
         raise DataError("DAT_SOURCE", f"{url}: names no object", "write s3://bucket/key")
     try:
+        received = 0
         for piece in Bucket(name).pieces(key):
+            received += len(piece)
+            console.so_far(f"fetching {url}: {received / 1e6:,.0f} MB so far")
             with disk_errors(Path(target.name)):
                 target.write(piece)
     except Failure as failure:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from stages import console
 from stages.config.schema import Data, SqlSource
 from stages.data.formats import SUFFIXES, Format, format_of
 from stages.errors import DataError
@@ -68,6 +69,7 @@ def locate(project: Project, cache: Path) -> Located:
     """
     data = project.config.data
     found = _found(project, data, cache)
+    console.doing(f"digests of {len(found.files):,} files")
     try:
         digests = {name: sha256_file(path)._asdict() for name, path in found.files.items()}
     except OSError as error:
@@ -109,12 +111,14 @@ def _found(project: Project, data: Data, cache: Path) -> Located:
     if isinstance(source, SqlSource):
         from stages.data import sqlsource
 
+        console.doing("reading the rows of the query")
         path = sqlsource.snapshot(source, project.root, cache, reuse)
         order = "by the query" if sqlsource.is_ordered(source) else sqlsource.UNORDERED
         return Located("sql", sqlsource.shown(source), {sqlsource.shown(source): path}, "parquet", {}, order)
     if source.startswith(_PYTHON):
         from stages.data import pythonsource
 
+        console.doing(f"reading the rows of {source}")
         path = pythonsource.snapshot(project, source.removeprefix(_PYTHON), cache, reuse)
         return Located("python", source, {source: path}, "parquet", {})
     scheme = _SCHEME.match(source)

@@ -322,6 +322,7 @@ def _search(
     from stages.model import search
 
     assert config.model.search is not None
+    console.doing("searching: fitting the first candidate")
     with fitting.blamed(None):
         pipeline, found = search.run(config.model.search, pipeline, frame, task, config.model.seed, advance)
     if found["stopped"] == "budget":

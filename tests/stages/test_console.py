@@ -78,6 +78,26 @@ def test_a_bar_shows_that_time_passes(life, clock, said):
     assert len(said) == 1
 
 
+def test_what_takes_long_in_the_stages_has_a_name(monkeypatch, repository):
+    named = []
+    monkeypatch.setattr(SignsOfLife, "begin", lambda self, text: named.append(text))
+    repository.write("tests/unit/test_it.py", "def test_it():\n    pass\n")
+    repository.change("store: store", "store: store\ntest: {unit: tests/unit}")
+    for stage in ("prepare", "train", "test", "validate"):
+        assert repository.run(stage).exit_code == 0
+    for text in (
+        "400 rows read; writing both sides",
+        "figures of train: column 5 of 5",
+        "converting to ONNX",
+        "recording requests",
+        "running unit tests",
+        "comparison with the baselines",
+        "leakage: feature 3 of 3",
+    ):
+        assert any(text in one for one in named), named
+    assert any(one.startswith("fitting LogisticRegression on ") for one in named)
+
+
 @pytest.mark.parametrize(("terminal", "seconds"), [(True, 5), (False, 30)])
 def test_a_terminal_is_told_sooner_than_a_log(monkeypatch, terminal, seconds):
     asked = []
