@@ -26,6 +26,13 @@ def printable(text: str) -> str:
     return _COMMAND.sub(_harmless, _CONTROL.sub(_escaped, text))
 
 
+def on_one_line(text: str) -> str:
+    """`text` for a page or a line, with everything escaped that would hide or turn text, or begin a line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def json_text(value: Any) -> str:
     """`value` as JSON on one line, readable, with control characters escaped in JSON's own way."""
     text = json.dumps(value, ensure_ascii=False, default=str)

@@ -43,14 +43,6 @@ elif ! folder=$(mktemp -d "$place/mlci-call-XXXXXX"); then
 fi
 cat > "$folder/mlci" <<'END'
 #!/bin/sh
-cache=${MLCI_CACHE:-${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}}
-if [ -n "${MLCI_UNTRUSTED:-}" ] && [ -n "$cache" ]; then
-    [ -n "${MLCI_CACHE:-}" ] || cache=$cache/mlci
-    if (umask 077; mkdir -p "$cache/untrusted") 2>/dev/null; then
-        export MLCI_CACHE="$cache/untrusted"
-        unset MLCI_UNTRUSTED
-    fi
-fi
 for python in ${MLCI_PYTHON:+"$MLCI_PYTHON"} python3 python3.13 python3.12 python3.11; do
     if command -v "$python" >/dev/null 2>&1; then exec "$python" "$MLCI_PYZ" "$@"; fi
     [ -z "${MLCI_PYTHON:-}" ] || break
@@ -159,9 +151,9 @@ rm -rf "$folder"
     private List environment() {
         Map named = [
             MLCI_PYTHON: options.python, MLCI_CACHE: options.cache, MLCI_STORE: options.store,
-            MLCI_UNTRUSTED: options.trusted || Course.mayDeploy(Course.branchOf(script.env), '') ? '' : '1']
+            MLCI_CACHE_DOMAIN: options.trusted || Course.mayDeploy(Course.branchOf(script.env), '') ? '' : 'untrusted']
         List variables = [] + (options.unset ?: [])
-        for (String name in ['MLCI_PYTHON', 'MLCI_CACHE', 'MLCI_STORE', 'MLCI_UNTRUSTED']) {
+        for (String name in ['MLCI_PYTHON', 'MLCI_CACHE', 'MLCI_STORE', 'MLCI_CACHE_DOMAIN']) {
             if (named[name]) {
                 variables << "${name}=${named[name]}".toString()
             }

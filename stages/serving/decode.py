@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from stages.data import cells
 from stages.data.spelling import canonical
-from stages.serving.printable import printable
+from stages.escaping import on_one_line
 from stages.serving.single import SingleRows
 
 #: How many problems of one request are listed; all are counted.
@@ -231,7 +231,7 @@ def expectation(feature: Mapping[str, Any]) -> str:
         words += f", one of: {', '.join(shown[:20])}" + (f" … ({len(shown)} in all)" if shown[20:] else "")
     if feature.get("pattern") is not None:
         words += f", all of it matching {feature['pattern']}"
-    return printable(words) + (", or null" if feature.get("nullable") else "")
+    return on_one_line(words) + (", or null" if feature.get("nullable") else "")
 
 
 def check_for(feature: Mapping[str, Any]) -> Callable[[Any], Any]:

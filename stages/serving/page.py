@@ -12,8 +12,8 @@ from importlib.resources import files
 from typing import Any
 
 from stages.data.cells import canonical
+from stages.escaping import on_one_line
 from stages.serving.decode import expectation
-from stages.serving.printable import printable
 
 #: Nothing but what this service sends: no inline script or style, no frame, no other host. `data:` is the empty icon.
 CONTENT_POLICY = (
@@ -28,7 +28,7 @@ RESOURCES = {"/page.css": b"text/css; charset=utf-8", "/page.js": b"text/javascr
 
 def escape(text: str) -> str:
     """Text for the page, in which nothing is markup and nothing invisible."""
-    return html.escape(printable(text))
+    return html.escape(on_one_line(text))
 
 
 def resource(path: str) -> bytes:

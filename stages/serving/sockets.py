@@ -15,7 +15,7 @@ import socket
 from pathlib import Path
 
 from stages.errors import InfraError
-from stages.serving.printable import printable
+from stages.escaping import on_one_line
 
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _BPF_RETURN = 0x06
@@ -133,8 +133,8 @@ def _who(words: list[str]) -> str:
     """A program in words; a service of ours by its model and environment."""
     if "--identity" in words[:-1]:
         _, name, env, *_ = [*words[words.index("--identity") + 1].split(":"), "", "", ""]
-        return printable(f"mlci's model {name}, environment {env}: mlci stop ends it")
-    return printable(" ".join(words)[:80])
+        return on_one_line(f"mlci's model {name}, environment {env}: mlci stop ends it")
+    return on_one_line(" ".join(words)[:80])
 
 
 def holder(port: int) -> str | None:

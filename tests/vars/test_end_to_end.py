@@ -363,24 +363,6 @@ def test_the_command_of_the_path_hands_on_arguments(agent: Path) -> None:
     assert done.stdout.splitlines()[:4] == ["<x.pyz>", "<predict>", "<x y.csv>", "<$(id)>"]
 
 
-def test_a_build_that_may_not_deploy_has_a_cache_of_its_own(agent: Path, tmp_path: Path) -> None:
-    python = str(agent / "python3.x")
-
-    def cache(**variables: str) -> str:
-        log = script(agent, MLCI_PYTHON=python, MLCI_CALL="{}", **variables)[1]
-        return log.splitlines()[-1].partition("cache=")[2]
-
-    home = tmp_path / "home"
-    assert cache(HOME=str(home)) == "none"
-    assert cache(HOME=str(home), MLCI_UNTRUSTED="1") == f"{home}/.cache/mlci/untrusted"
-    assert cache(XDG_CACHE_HOME=str(home / "x y"), MLCI_UNTRUSTED="1") == f"{home}/x y/mlci/untrusted"
-    assert cache(MLCI_CACHE=str(home / "c"), MLCI_UNTRUSTED="1") == f"{home}/c/untrusted"
-    assert cache(MLCI_CACHE=str(home / "c")) == f"{home}/c"
-    assert (home / "c" / "untrusted").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "file").touch()
-    assert cache(HOME=str(tmp_path / "file"), MLCI_UNTRUSTED="1") == "none", "the workspace's temporary folder is next"
-
-
 def test_the_agents_script_removes_what_calls_of_last_month_left(agent: Path) -> None:
     for name in ("mlci-call-old", "mlci-call-new", "mlci-part-old", "other"):
         (agent / name).mkdir()

@@ -82,7 +82,7 @@ class TrustTest extends RigTest {
             branch(name, more)
             run("mlPipeline(protect: true, credentials: [production: ${KEY}])")
             assert commands() == ['check', 'prepare', 'train', 'test', 'validate'] && built.isEmpty()
-            assert steps.commands.every { it[-1].MLCI_STORE_READONLY == '1' && it[-1].MLCI_UNTRUSTED == '1' }
+            assert steps.commands.every { it[-1].MLCI_STORE_READONLY == '1' && it[-1].MLCI_CACHE_DOMAIN == 'untrusted' }
         }
     }
 
@@ -118,7 +118,7 @@ class TrustTest extends RigTest {
         assert commands() == ['check', 'check', 'prepare', 'train', 'test', 'validate', 'pack', 'unpack', 'deploy']
         assert steps.stages()[-2..-1] == ['Approve production', 'Deploy production']
         assert steps.commands[-1][-1].K == 'secret-k'
-        assert steps.commands.every { it[-1].MLCI_UNTRUSTED == null && it[-1].MLCI_STORE_READONLY == null }
+        assert steps.commands.every { it[-1].MLCI_CACHE_DOMAIN == null && it[-1].MLCI_STORE_READONLY == null }
         // on each agent, after each checkout
         assert steps.of('checkout').size() == 3
         assert steps.of('sh').count { it.arguments[0].label.startsWith('mlci: go to the commit') } == 3
@@ -135,6 +135,6 @@ class TrustTest extends RigTest {
         again()
         variables = [BRANCH_NAME: 'release']
         run("mlPipeline(branch: 'release', environments: ['staging'], approval: false)")
-        assert steps.commands.every { it[-1].MLCI_UNTRUSTED == null }
+        assert steps.commands.every { it[-1].MLCI_CACHE_DOMAIN == null }
     }
 }
