@@ -11,12 +11,11 @@ from stages.errors import UsageError
 from stages.model.policy import Policy
 from stages.records.digest import sha256_file
 from stages.records.jsonfile import read_json
+from stages.serving import OVERRIDE, OVERRIDE_FILE
 from stages.serving.app import About, Service
 from stages.serving.limits import Limits
 from stages.serving.predictor import Predictor
 
-#: Variable, and file of a version, that say why a model serves that the gate did not approve.
-OVERRIDE, OVERRIDE_FILE = "MLCI_MODEL_OVERRIDE", "override.json"
 #: Files whose digests /model tells.
 _TOLD = ("model.skops", "model.joblib", "model.onnx", "signature.json", "golden.json")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.serving.start import OVERRIDE
+from stages.serving import OVERRIDE
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from stages.model.card import text
-from stages.serving.start import OVERRIDE_FILE
+from stages.serving import OVERRIDE_FILE
 from stages.store import Move
 from stages.targets.base import Version
 from stages.targets.environment import Environment
