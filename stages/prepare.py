@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.console import progress
 from stages.project import Project
+from stages.records import provenance
 from stages.records.keys import config_of, variables_of
 from stages.records.lock import exclusive
 from stages.records.result import Result
@@ -56,7 +57,8 @@ def _locate(project: Project) -> Located:
 def _stage(project: Project, located: Located) -> Stage:
     recorded = project.loaded.recorded("task", "data")
     variables = variables_of(project, "prepare")
-    return Stage("prepare", config_of(project, "prepare"), recorded, dict(located.digests), variables)
+    imported = provenance.user_files(project.root) if located.kind == "python" else {}
+    return Stage("prepare", config_of(project, "prepare"), recorded, dict(located.digests), variables, imported)
 
 
 def _work(project: Project, located: Located, out: Path) -> Work:

@@ -42,13 +42,15 @@ class Work:
 @dataclass(frozen=True)
 class Stage:
     """One stage of one project: its name, the config in its key, its inputs (path → digest and size), and the
-    variables of the environment that its user code reads (name → value)."""
+    variables of the environment that its user code reads (name → value). `user_files`: files of the repository that
+    were imported to find the inputs (path → SHA-256)."""
 
     name: str
     config: dict[str, Any]
     recorded: dict[str, Any]
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     variables: dict[str, str | None] = field(default_factory=dict)
+    user_files: dict[str, str] = field(default_factory=dict)
 
     def key(self) -> dict[str, Any]:
         """The parts of the key that are known before the stage runs."""
@@ -98,6 +100,7 @@ def _run(project: Project, stage: Stage, known: dict[str, Any], work: Callable[[
 
     def record(done: Work) -> Result:
         full = freshness.completed(known, project.root)
+        full["user_files"] = stage.user_files | full["user_files"]
         return Result(
             stage=stage.name,
             status=done.status,

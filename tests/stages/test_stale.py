@@ -241,6 +241,21 @@ def test_files_of_a_pattern(repository):
     assert moved.is_file()
 
 
+def test_the_module_of_a_python_source(repository):
+    text = "import pandas as pd\n\ndef rows():\n    return pd.read_csv('data.csv', dtype={'sold': bool})\n"
+    repository.write("mine.py", text)
+    repository.change("source: data.csv", "source: python:mine:rows")
+    said = repository.run("prepare")
+    assert said.exit_code == 0, said.err
+    assert repository.run("prepare").data["status"] == "skipped"
+    assert repository.run("train").exit_code == 0
+    (repository.folder / "data.csv").unlink()
+    assert repository.run("validate").exit_code == 0, "what it returns cannot be looked at from here"
+    repository.write("mine.py", text + "# changed\n")
+    said = repository.run("validate")
+    assert (said.codes, "mine.py changed" in said.err) == (["MOD_STALE"], True)
+
+
 # --- variables of the environment ------------------------------------------------------------------------
 
 READS = """
