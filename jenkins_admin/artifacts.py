@@ -157,6 +157,8 @@ def _records(got: Sequence[Fetched]) -> dict[str, str]:
         if one.file.name != "result.json":
             continue
         try:
+            if one.file.stat().st_size > _LIMIT:
+                continue
             outputs = json.loads(one.file.read_bytes()).get("outputs", {})
         except (ValueError, AttributeError, RecursionError):
             continue

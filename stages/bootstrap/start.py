@@ -52,6 +52,7 @@ def main() -> int:
         words = _words()
         if not words or (len(words) == 1 and words[0] in _PLAIN):
             return _command()
+        os.umask(os.umask(0o077) | 0o027)  # the cache is nobody else's, and what runs from here on keeps this
         python, code = prepare(pyz, digest, words)
     except MlciError as error:
         return _refused(error)

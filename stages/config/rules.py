@@ -196,7 +196,7 @@ def _whole_numbers(data: dict[str, Any]) -> Iterator[_Problem]:
         if type(value) is not int or abs(value) < 2**63 or path[-2:-1] == ("values",):  # a level is any text
             continue
         bounds = path[-1] in ("min", "max")
-        whole = path[:2] == ("data", "columns") and _mapping(columns.get(path[2])).get("type") == "integer"
+        whole = path[:2] == ("data", "columns") and _mapping(columns.get(str(path[2]))).get("type") == "integer"
         if not bounds or whole:
             yield (
                 path,

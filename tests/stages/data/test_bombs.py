@@ -6,10 +6,12 @@ import subprocess
 import sys
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.config.schema import ReadOptions
-from stages.data import csvfile, jsonl
+from stages.data import csvfile, jsonl, parquetfile
 from stages.errors import DataError
 
 MIB = 1 << 20
@@ -18,7 +20,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from stages.config.schema import ReadOptions
-from stages.data import csvfile, jsonl
+from stages.data import csvfile, jsonl, parquetfile
 from stages.errors import DataError
 from stages.records.stage import peak_rss_bytes
 before, code = peak_rss_bytes(), "read"
@@ -104,3 +106,45 @@ def test_a_zip_of_an_unknown_method(method, tmp_path):
     (tmp_path / "x.csv.zip").write_bytes(content)
     with pytest.raises(DataError, match="DAT_FORMAT"):
         csvfile.header(tmp_path / "x.csv.zip", "x", ReadOptions())
+
+
+PARQUET = READ.replace("csvfile, jsonl", "csvfile, jsonl, parquetfile").replace(
+    '{"csv": csvfile, "jsonl": jsonl}[sys.argv[1]].chunks(Path(sys.argv[2]), "x", ReadOptions(), ["a", "b"])',
+    'parquetfile.chunks(Path(sys.argv[2]), "x", ["a"])',
+)
+
+
+@pytest.mark.parametrize(
+    ("length", "rows", "code"),
+    [(100_000, 60_000, "DAT_FORMAT"), (4_000, 120_000, "read"), (1 << 20, 5_000, "DAT_FORMAT")],
+)
+def test_a_dictionary_of_parquet_that_unpacks_to_gigabytes(length, rows, code, tmp_path):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0, None] * (rows // 2), pa.int32()), pa.array(["x" * length]))
+    whole = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * length]))
+    pq.write_table(pa.table({"a": whole if code != "read" else texts}), tmp_path / "x.parquet", store_schema=False)
+    assert (tmp_path / "x.parquet").stat().st_size < 200_000
+    command = [sys.executable, "-c", PARQUET, "parquet", str(tmp_path / "x.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout.split()[0], int(done.stdout.split()[1]) < 400) == (code, True), done.stdout
+
+
+def test_long_texts_of_parquet_come_in_small_chunks(tmp_path):
+    pq.write_table(
+        pa.table({"a": ["x" * MIB] * 300}),
+        tmp_path / "x.parquet",
+        use_dictionary=False,
+        compression="zstd",
+        write_batch_size=4,
+    )
+    command = [sys.executable, "-c", PARQUET, "parquet", str(tmp_path / "x.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout.split()[0], int(done.stdout.split()[1]) < 500) == ("read", True), done.stdout
+
+
+def test_repeated_texts_come_as_they_were_written(tmp_path):
+    values = [None if i % 7 == 0 else f"level {i % 5}" for i in range(10_000)]
+    pq.write_table(pa.table({"b": values, "a": values, "n": range(10_000)}), tmp_path / "x.parquet")
+    found = list(parquetfile.chunks(tmp_path / "x.parquet", "x", ["a", "n", "b"], 3_000))
+    assert [value for chunk in found for value in chunk.columns["a"].to_pylist()] == values
+    assert [value for chunk in found for value in chunk.columns["n"].to_pylist()] == list(range(10_000))
+    assert found[0].columns["b"].type == pa.string()
