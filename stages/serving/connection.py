@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from stages.serving.patience import Patience
 
 #: Bytes of a request line with its headers, of a request target alone, and how many headers; HAProxy's own bounds,
-#: 15 KiB and 101 headers, lie beside these.
+#: 15 KiB and 100 headers, lie beside these.
 MAX_HEAD_BYTES, MAX_TARGET_BYTES, MAX_HEADERS = 16 * 1024, 8 * 1024, 100
 #: Requests that wait behind one whose answer is still to come.
 MAX_PIPELINED = 8
