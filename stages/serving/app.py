@@ -37,7 +37,7 @@ from stages.serving.limits import Limits
 from stages.serving.monitoring import Monitoring
 from stages.serving.openapi import document
 from stages.serving.predictor import Predictor, RowsRefused
-from stages.serving.upload import AT_ONCE_BYTES, Upload, Uploads
+from stages.serving.upload import AT_ONCE_BYTES, FEW_ROWS, Upload, Uploads
 
 log = logging.getLogger("mlci")
 access = logging.getLogger("mlci.access")
@@ -183,7 +183,9 @@ class Service:
             body = whole_body(message, limits.max_body_bytes)
             if body is not None and len(body) <= AT_ONCE_BYTES:
                 arrived = True
-                decoded = self._decoder.decode(rows_of(parse(body), limits.max_rows))
+                rows = rows_of(parse(body), limits.max_rows)
+                few = len(rows) <= FEW_ROWS
+                decoded = self._decoder.decode(rows) if few else await Upload(self._uploads).decode_rows(rows)
             else:
                 upload = Upload(self._uploads)
                 decoded = await upload.decode(message, receive)

@@ -10,11 +10,13 @@ from stages.serving.decode import MAX_PROBLEMS, Decoded, Decoder, Problem
 from stages.serving.http import Disconnected, Message, Receive, Refused, parse, rows_of, too_long
 from stages.serving.limits import Limits
 from stages.serving.rowstream import RowStream
-from stages.serving.turns import Turns
+from stages.serving.turns import ROUND, Turns
 
 #: A body up to this long is decoded as soon as it is there; with those of all connections that may come at once, that
 #: takes some milliseconds.
 AT_ONCE_BYTES = 4 * 1024
+#: So many rows are decoded with their body, however short it is.
+FEW_ROWS = 128
 #: A body up to this long is parsed as a whole, in one step.
 WHOLE_BYTES = 64 * 1024
 #: Bytes that have to be there for the next step of a longer one.
@@ -61,10 +63,16 @@ class Upload:
         if self.arrived and len(first) <= WHOLE_BYTES:
             await shared.turns.take(len(first))
             rows = rows_of(parse(first), shared.limits.max_rows)
-            if len(rows) <= shared.step_rows:
-                return shared.decoder.decode(rows)
-            return (await self._collect(rows, _Collected(shared.decoder.names))).decoded()
+            return shared.decoder.decode(rows) if len(rows) <= FEW_ROWS else await self.decode_rows(rows)
         return await self._stream(first, receive)
+
+    async def decode_rows(self, rows: Sequence[Any]) -> Decoded:
+        """Check all values of all rows, in steps."""
+        shared = self._shared
+        if len(rows) > shared.step_rows:
+            return (await self._collect(rows, _Collected(shared.decoder.names))).decoded()
+        await shared.turns.take(len(rows) * ROUND // shared.step_rows)
+        return shared.decoder.decode(rows)
 
     def end(self) -> None:
         """The request is answered: count its bytes no more."""
