@@ -16,7 +16,7 @@ class Limits:
     `max_body_bytes`, `max_rows`: of one request (413). `max_concurrency`: requests for predictions being read, queued
     or answered (429). `max_waiting_rows`: rows queued behind a running batch (503). `max_batch_rows`: rows predicted in
     one call; a larger request runs alone. `max_connections`: open at once; those that wait longest make room.
-    `max_bytes_in_flight`: bodies longer than 64 KiB, over all connections, until they are answered (503).
+    `max_bytes_in_flight`: bodies longer than 32 KiB, over all connections, until they are answered (503).
     `deadline_seconds`: from the first byte to the answer (504, or 408 while the body is still coming).
     `drain_seconds`: how long connections are still taken after SIGTERM; `grace_seconds`: how long those taken may then
     need.
@@ -28,7 +28,7 @@ class Limits:
     max_waiting_rows: int = 50_000
     max_batch_rows: int = 1_024
     max_connections: int = 512
-    max_bytes_in_flight: int = 24 * 2**20
+    max_bytes_in_flight: int = 16 * 2**20
     deadline_seconds: float = 30.0
     drain_seconds: float = 1.0
     grace_seconds: float = 25.0

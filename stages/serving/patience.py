@@ -12,7 +12,7 @@ _LOOKS = 10
 #: When there are too many connections, room is made for this share of them.
 _ROOM = 20
 #: Bytes of answers that may wait, over all connections, for peers to read them.
-MAX_UNSENT_BYTES = 8 * 2**20
+MAX_UNSENT_BYTES = 4 * 2**20
 
 
 class Peer(Protocol):

@@ -18,7 +18,7 @@ AT_ONCE_BYTES = 4 * 1024
 #: So many rows are decoded with their body, however short it is.
 FEW_ROWS = 128
 #: A body up to this long is parsed as a whole, in one step.
-WHOLE_BYTES = 64 * 1024
+WHOLE_BYTES = 32 * 1024
 #: Bytes that have to be there for the next step of a longer one.
 _PIECE_BYTES = 16 * 1024
 #: Bytes that a value takes, as a float in a list.
