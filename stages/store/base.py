@@ -57,11 +57,11 @@ class Move:
             raise ValueError("it is no object")
         names = {"from": "origin", "to": "digest"}
         given = {names.get(key, key): value for key, value in data.items()}
-        wrong = [name for name, kinds in _KINDS.items() if not _is_of(given.get(name), kinds)]
+        wrong = [name for name, kinds in _KINDS.items() if name not in given or not _is_of(given[name], kinds)]
         if wrong:
             shown = {"origin": "from", "digest": "to"}.get(wrong[0], wrong[0])
             raise ValueError(f"{shown!r} is missing or wrong")
-        known: dict[str, Any] = {name: given.get(name) for name in _KINDS}
+        known: dict[str, Any] = {name: given[name] for name in _KINDS}
         return cls(**known)
 
 
@@ -286,7 +286,7 @@ def _without_gaps(moves: Sequence[Move]) -> bool:
     known: dict[str, set[int]] = {}
     for move in moves:
         known.setdefault(move.env, set()).add(move.generation)
-    return all(numbers == set(range(1, max(numbers) + 1)) for numbers in known.values())
+    return all(min(numbers) == 1 and max(numbers) == len(numbers) for numbers in known.values())
 
 
 def refuse_damage(log: Log, place: str) -> list[Move]:

@@ -199,6 +199,7 @@ DAMAGED = {
     "a missing key": b'{"when": "x", "env": "live"}',
     "a wrong type": b'{"when": 1, "env": "live", "action": "deploy", "to": "d", "by": "b", "why": "", "generation": 1}',
     "a text for a number": b'{"when": "", "env": "", "action": "", "to": "d", "by": "b", "why": "", "generation": ""}',
+    "no override": b'{"when": "", "env": "", "action": "", "to": "", "from": "", "by": "", "why": "", "generation": 1}',
     "no text": b"\xff\xfe",
 }
 
