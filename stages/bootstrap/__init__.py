@@ -1,1 +1,2 @@
-"""What mlci.pyz does first: `entry` for any Python, `start` in the right one, `call` for a Jenkins step."""
+"""What mlci.pyz does first: `entry` for any Python, `start` and `environment` in the right one, `call` for a Jenkins
+step."""
