@@ -193,6 +193,20 @@ def setup(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_setup_with_uv_reads_the_settings_of_the_machine_alone(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of pyproject.toml are for the lock: with its hashes uv refuses the constraints there."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    executable(checkout / "bin" / "uv", f'echo "$PWD $*" >>"{checkout}/asked"')
+    path = f"{checkout / 'bin'}:{os.environ['PATH']}"
+    done = setup(checkout, PYTHON=sys.executable, PATH=path, PIP_CONFIG_FILE=os.devnull)
+    assert "packages of requirements.txt with uv (one to three minutes" in done.stdout, done.stderr
+    locked, editable = (checkout / "asked").read_text().splitlines()
+    assert locked.startswith("/ pip install ")
+    assert locked.endswith(f"--require-hashes -r {checkout}/requirements.txt")
+    assert editable.endswith(f"--editable {checkout}")
+
+
 def test_setup_refuses_a_python_that_is_not_supported(checkout: Path) -> None:
     old = executable(checkout / "bin" / "python", "exit 1")
     done = setup(checkout, PYTHON=str(old))
