@@ -4,6 +4,7 @@ goes on in there.
 Standard library alone, and nothing that Python 3.6 could not read: it has to say that it is too old.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -146,11 +147,13 @@ def _only_mine(gid: int) -> bool:
     import grp
     import pwd
 
-    try:
-        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return me.pw_gid == gid and group.gr_name == me.pw_name and set(group.gr_mem) <= {me.pw_name}
+    name, primary, group, members = None, os.getegid(), None, []
+    with contextlib.suppress(KeyError):  # in a container, users and groups often have no entry
+        name, primary = pwd.getpwuid(os.geteuid()).pw_name, pwd.getpwuid(os.geteuid()).pw_gid
+    with contextlib.suppress(KeyError):
+        group, members = grp.getgrgid(gid).gr_name, grp.getgrgid(gid).gr_mem
+    same = name == group if name and group else gid == os.geteuid()
+    return primary == gid and same and set(members) <= {name}
 
 
 def _is_pythons(entry: str) -> bool:

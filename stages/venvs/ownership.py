@@ -6,6 +6,7 @@ them. Folders on the way may be writable when they are sticky, as `/tmp` is: the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -107,11 +108,13 @@ def _only_mine(path: Path, gid: int) -> bool:
         return False
     if gid == 0:
         return True
-    try:
-        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return me.pw_gid == gid and group.gr_name == me.pw_name and set(group.gr_mem) <= {me.pw_name}
+    name, primary, group, members = None, os.getegid(), None, set[str]()
+    with contextlib.suppress(KeyError):  # in a container, users and groups often have no entry
+        name, primary = pwd.getpwuid(os.geteuid()).pw_name, pwd.getpwuid(os.geteuid()).pw_gid
+    with contextlib.suppress(KeyError):
+        group, members = grp.getgrgid(gid).gr_name, set(grp.getgrgid(gid).gr_mem)
+    same = name == group if name and group else gid == os.geteuid()
+    return primary == gid and same and members <= {name}
 
 
 def _access_list(path: Path) -> bool:

@@ -46,6 +46,17 @@ def test_a_group_of_others_may_not_write(tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize(("gid", "private"), [(OTHER, True), (MALLORY, False)])
+def test_the_group_of_a_user_without_an_entry(gid: int, private: bool, shared: Path) -> None:
+    """As in a container that runs as `1000:1000`: the same number is the user's own group."""
+    folder = shared / "cache"
+    folder.mkdir()
+    os.chown(folder, OTHER, gid)
+    folder.chmod(0o775)
+    assert as_user(OTHER, lambda: str(ownership.problem(folder) is None)) == str(private)
+
+
+@needs_root
 def test_what_another_user_owns_is_not_private(tmp_path: Path) -> None:
     folder = tmp_path / "theirs" / "cache"
     folder.mkdir(parents=True)
