@@ -122,8 +122,8 @@ def _value(raw: Any, at: int) -> Any:
         return value
     try:
         return value.as_py()
-    except (ValueError, OverflowError):
-        return str(value)
+    except (ValueError, OverflowError):  # a time out of Python's calendar
+        return f"{value.value} ({value.type}, counted from 1970-01-01)"
 
 
 class _Rule:

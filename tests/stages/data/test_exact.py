@@ -201,3 +201,25 @@ def test_init_reads_timestamps_as_spark_writes_them(tmp_path):
     pq.write_table(table, tmp_path / "d.parquet", use_deprecated_int96_timestamps=True)
     seen = look(tmp_path / "d.parquet", "y").columns["t"]
     assert (seen.type, seen.example[:4]) == ("datetime", "0001")
+
+
+@pytest.mark.parametrize(
+    ("kind", "far"),
+    [
+        (pa.timestamp("s"), 2**52),
+        (pa.timestamp("ms"), 253_402_300_800_000),
+        (pa.timestamp("us", tz="UTC"), -(2**62)),
+        (pa.date32(), 2**31 - 1),
+        (pa.date64(), 86_400_000 * 10**8),
+    ],
+)
+def test_the_quarantine_shows_what_python_cannot(repository, kind, far):
+    moments = pa.array([far if i == 3 else 0 for i in range(20)], kind)
+    pq.write_table(
+        pa.table({"t": moments, "y": [float(i) for i in range(20)]}), repository.root / "d.parquet", version="2.6"
+    )
+    columns = {"t": {"type": "datetime", "timezone": "UTC"}, "y": {"type": "number"}}
+    prepared = repository.prepare(columns, source="d.parquet", max_bad_fraction=0.1)
+    ((row, column, code, value),) = prepared.refused
+    assert (row, column, code) == (4, "t", "DAT_DATETIME")
+    assert "counted from 1970-01-01" in value
