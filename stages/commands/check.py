@@ -50,22 +50,22 @@ def refuse(project: Project, env: str | None = None, fitted: bool = False) -> No
     `fitted`: the model is there and up to date, so what makes it was right.
 
     Raises:
-        ConfigError, UsageError: as `check`.
+        ConfigError, UsageError: as `check`. Another MlciError, with its own exit code, where it is all that is wrong.
     """
     if env is not None and env not in project.config.deploy:
         known = ", ".join(project.config.deploy) or "none is configured"
         raise UsageError("CFG_USAGE", f"--env {env}: there is no such environment", f"environments: {known}")
-    found: list[ConfigError] = [] if env is None else list(project.loaded.unset.get(env, {}).values())
-    model = () if fitted else (_estimator,)
+    found: list[MlciError] = [] if env is None else list(project.loaded.unset.get(env, {}).values())
+    model = () if fitted else (_estimator, _needs)
     for one in (_functions, _source, *model, _metrics, _tests, _requirements, _store):
         try:
             one(project)
-        except ConfigError as error:
-            found += [error, *error.others]
         except MlciError as error:
-            found.append(ConfigError(error.code, error.what, error.todo))
+            found += error.problems()
+    if len(found) == 1:
+        raise found[0]
     if found:
-        raise ConfigError.group(found)
+        raise ConfigError.group([ConfigError(error.code, error.what, error.todo) for error in found])
 
 
 def _functions(project: Project) -> None:
@@ -139,28 +139,48 @@ def _pipeline(project: Project) -> Any:
 
 
 def _metrics(project: Project) -> None:
-    from stages.model import metrics, training
+    """Each metric exists and is for the task. Raises: ConfigError: CFG_METRIC, CFG_IMPORT."""
+    from stages.model import metrics
 
     config = project.config
-    try:
-        pipeline = _pipeline(project)
-    except MlciError:
-        pipeline = None  # `_estimator` says so
     problems = []
-    asked: dict[KeyPath, str] = {("validate", "metrics", name): name for name in config.validation.metrics}
-    if config.model.search is not None and config.model.search.metric is not None:
-        asked["model", "search", "metric"] = config.model.search.metric
-    for path, name in asked.items():
+    for path, name in _asked(project).items():
         try:
             if ":" in name:
                 metrics.register(name, project.function(name))
             metrics.check_task(name, config.task)
-            if pipeline is not None:
+        except ConfigError as error:
+            problems.append(ConfigError(error.code, f"{project.loaded.document.where(path)}: {error.what}", error.todo))
+    if problems:
+        raise ConfigError.group(problems)
+
+
+def _needs(project: Project) -> None:
+    """The estimator gives what each metric is computed from. Raises: ConfigError: CFG_METRIC."""
+    from stages.model import metrics, training
+
+    try:
+        pipeline = _pipeline(project)
+    except MlciError:
+        return  # `_estimator` says so
+    problems = []
+    for path, name in _asked(project).items():
+        try:
+            if pipeline is not None and name in metrics.known():
                 training.check_needs(name, pipeline.steps[-1][1])
         except ConfigError as error:
             problems.append(ConfigError(error.code, f"{project.loaded.document.where(path)}: {error.what}", error.todo))
     if problems:
         raise ConfigError.group(problems)
+
+
+def _asked(project: Project) -> dict[KeyPath, str]:
+    """Where a metric is named → its name."""
+    config = project.config
+    asked: dict[KeyPath, str] = {("validate", "metrics", name): name for name in config.validation.metrics}
+    if config.model.search is not None and config.model.search.metric is not None:
+        asked["model", "search", "metric"] = config.model.search.metric
+    return asked
 
 
 def _tests(project: Project) -> None:

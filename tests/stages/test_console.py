@@ -68,7 +68,7 @@ def test_the_time_is_that_of_the_activity_and_the_note_says_how_far(life, clock,
 
 
 def test_a_bar_shows_that_time_passes(life, clock, said):
-    shown = []
+    shown: list[str] = []
     life.show = shown.append
     life.begin("fitting")
     watched(life, clock, 60, 5)
