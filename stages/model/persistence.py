@@ -33,6 +33,8 @@ from stages.records.regular import read_regular
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 _JOBLIB = "set model.format: joblib"
+#: How many times larger than its file a model may be.
+_MOST_UNPACKED = 20
 _AGAIN = "train again: mlci train"
 
 
@@ -130,10 +132,11 @@ def load(folder: Path, signature: Mapping[str, Any] | None = None, policy: Polic
 
 def _signature(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = jsonfile.parse(jsonfile.content(folder / "signature.json"))
+        written = jsonfile.parse(jsonfile.content(folder / "signature.json"))
     except (OSError, ValueError) as error:
         raise ArtefactError("MOD_RECORD", f"signature.json cannot be read: {one_line(error)}", _AGAIN) from error
-    if not isinstance(found, dict) or not {"model", "versions", "classes"} <= found.keys():
+    found: dict[str, Any] = written if isinstance(written, dict) else {}
+    if not {"model", "versions", "classes"} <= found.keys():
         raise ArtefactError("MOD_RECORD", "signature.json is not a signature", _AGAIN)
     signature: dict[str, Any] = found
     return signature
@@ -177,7 +180,17 @@ def _refuse(types: set[str], trust: Sequence[str]) -> None:
     raise ArtefactError("MOD_UNTRUSTED", what, todo)
 
 
+def _check_size(data: bytes) -> None:
+    """mlci's own archives are not compressed; one that is may unpack to a thousand times its size."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_UNPACKED * len(data) + (64 << 20):
+        what = f"the model's file of {len(data):,} bytes unpacks to {size:,}"
+        raise ArtefactError("MOD_UNREADABLE", what, _AGAIN)
+
+
 def _built(data: bytes, trust: Sequence[str]) -> Any:
+    _check_size(data)
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 

@@ -47,8 +47,7 @@ def parse(text: bytes | str, largest: int = LARGEST) -> Any:
     """
     if len(text) > largest:
         raise ValueError(f"it is larger than {largest >> 20} MiB")
-    marks = (b",", b"[", b"{") if isinstance(text, bytes) else (",", "[", "{")
-    if len(text) > MOST_VALUES and sum(text.count(mark) for mark in marks) > MOST_VALUES:  # type: ignore[arg-type]
+    if len(text) > MOST_VALUES and _values(text) > MOST_VALUES:
         raise ValueError(f"it holds more than {MOST_VALUES:,} values")
     try:
         found = json.loads(text, parse_int=_integer)
@@ -56,6 +55,13 @@ def parse(text: bytes | str, largest: int = LARGEST) -> Any:
         raise _too_deep() from None
     _check_depth(found)
     return found
+
+
+def _values(text: bytes | str) -> int:
+    """No more than this many values begin in `text`."""
+    if isinstance(text, bytes):
+        return text.count(b",") + text.count(b"[") + text.count(b"{")
+    return text.count(",") + text.count("[") + text.count("{")
 
 
 def _check_depth(found: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 import re
-import re._constants as tokens  # type: ignore[import-untyped]
-import re._parser as parser  # type: ignore[import-untyped]
+import re._constants as tokens  # type: ignore[import-not-found]
+import re._parser as parser  # type: ignore[import-not-found]
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

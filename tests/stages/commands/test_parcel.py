@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 
 import pytest
@@ -271,3 +272,17 @@ def test_a_special_file_among_results_is_no_result(tmp_path, packed, special):
         special(path)
         with pytest.raises(ArtefactError, match="MOD_RECORD"):
             pack(project, tmp_path / "q.tar")
+
+
+def test_a_sparse_file_is_not_unpacked(tmp_path):
+    (tmp_path / "prepare").mkdir()
+    with (tmp_path / "prepare" / "file").open("wb") as out:
+        out.truncate(2**40)
+    (tmp_path / "mlci-pack.json").write_text(
+        json.dumps({"schema_version": 1, "name": "a", "files": {"prepare/file": "0"}})
+    )
+    names = ["mlci-pack.json", "prepare/file"]
+    subprocess.run(["tar", "--sparse", "-cf", "q.tar", *names], cwd=tmp_path, check=True)
+    assert (tmp_path / "q.tar").stat().st_size < 100_000
+    with pytest.raises(ArtefactError, match="unexpected entry 'prepare/file'"):
+        unpack(repository(tmp_path / "two"), tmp_path / "q.tar")

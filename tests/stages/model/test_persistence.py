@@ -293,3 +293,24 @@ def test_alike_leaves_the_last_bits_open_and_nothing_else() -> None:
     assert not persistence.alike(one, Answer(one.labels, one.probabilities + 1e-6))
     assert not persistence.alike(one, Answer(np.array(["a", "a"]), one.probabilities))
     assert not persistence.alike(one, Answer(one.labels))
+
+
+@pytest.mark.parametrize("name", ["schema.json", "1.npy"])
+def test_an_archive_that_unpacks_to_gigabytes_is_not_read(bench: Bench, name: str) -> None:
+    signature = _trained(bench).signature
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w", force_zip64=True) as out:
+        for _ in range(100):
+            out.write(bytes(1 << 20))
+    _forge(bench, signature, bomb.getvalue())
+    assert _code(bench.out) == "MOD_UNREADABLE"
+
+
+@pytest.mark.parametrize("schema", [b"[" * 200_000, b'{"content":' * 200_000, b"9" * 5000])
+def test_a_schema_that_no_parser_takes(bench: Bench, schema: bytes) -> None:
+    signature = _trained(bench).signature
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w") as archive:
+        archive.writestr("schema.json", schema)
+    _forge(bench, signature, bomb.getvalue())
+    assert _code(bench.out) == "MOD_UNREADABLE"
