@@ -87,6 +87,8 @@ def _field(asked: Mapping[str, Any]) -> Field:
         default = choices[0]
     elif default is None and kind in _TEXTS:
         default = ""
+    if kind == "PasswordParameterDefinition":
+        default = None  # what Jenkins shows of it stands for the password, and is not it
     if isinstance(default, bool):
         default = "true" if default else "false"
     shown = str(asked.get("description") or "")
@@ -150,8 +152,9 @@ def _answers(question: Question, reason: str | None, values: Mapping[str, Value]
         if one.kind.endswith("FileParameterDefinition"):
             raise UsageError("JEN_NO_INPUT", f"{one.name} is a file", "answer on the build's page in Jenkins")
         value: Value | None = values.get(one.name, one.default)
-        if one.name == question.reason_field and one.name not in values:
-            value = _reason(one, reason)
+        if one.name == question.reason_field:
+            given = values.get(one.name)
+            value = _reason(one, reason if given is None else text(one.name, given, one.kind))
         if value is None:
             what = f"the question asks for {one.name} and tells no default"
             raise UsageError("JEN_NO_INPUT", what, f"add -p {one.name}=VALUE")

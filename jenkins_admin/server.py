@@ -73,6 +73,12 @@ def job_url(path: str) -> str:
     return "/".join(f"job/{quote(part, safe='', errors='surrogateescape')}" for part in path.split("/") if part)
 
 
+def _is_question(one: Any) -> bool:
+    """Whether this is a question as pipeline-rest-api lists them."""
+    asked = one.get("inputs") or [] if isinstance(one, dict) and one.get("id") else None
+    return isinstance(asked, list) and all(isinstance(field, dict) and field.get("name") for field in asked)
+
+
 class Server:
     """Items, credentials, builds, queue and inputs of one Jenkins."""
 
@@ -302,7 +308,7 @@ class Server:
         if response.status_code == 404:
             return None
         found = self.connection.parsed(response)
-        if not isinstance(found, list) or not all(isinstance(one, dict) and one.get("id") for one in found):
+        if not isinstance(found, list) or not all(_is_question(one) for one in found):
             raise self.connection.not_jenkins(response)
         return found
 

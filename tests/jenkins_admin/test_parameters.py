@@ -133,6 +133,8 @@ def test_what_is_left_open_gets_its_default(applied: Admin, jenkins: Double) -> 
         (field("DRY", "Boolean", defaultVal=True), {"DRY": "yes"}, "DRY is a boolean, not 'yes'"),
         (field("ENV", "Choice", choices=["a", "b"]), {"ENV": "c"}, "'c' is no choice of ENV"),
         (field("PW", "Password"), {}, "the question asks for PW and tells no default"),
+        (field("PW", "Password", defaultVal="<DEFAULT>"), {}, "the question asks for PW and tells no default"),
+        (field("REASON", "Text", "A reason of at least 5 characters is needed"), {"REASON": "no"}, "at least 5"),
         (field("X"), {}, "the question asks for X and tells no default"),
         (field("F", "File"), {}, "F is a file"),
         (field("X", "String"), {"Y": "1"}, "the question asks for no 'Y'"),

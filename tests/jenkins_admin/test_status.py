@@ -35,7 +35,17 @@ def waiting(admin: Admin, jenkins: Double) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [PAGE, b"{}", b'{"status": "error"}', b"[1]", b'[{"message": "x"}]', b"", b"[" * 100_000]
+    "body",
+    [
+        PAGE,
+        b"{}",
+        b'{"status": "error"}',
+        b"[1]",
+        b'[{"message": "x"}]',
+        b'[{"id": 1, "inputs": [2]}]',
+        b"",
+        b"[" * 100_000,
+    ],
 )
 def test_questions_that_cannot_be_read_hide_nothing(admin: Admin, jenkins: Double, body: bytes) -> None:
     admin.apply()
