@@ -23,6 +23,8 @@ class Delivery implements Serializable {
     final Publisher publisher
     final Watch watch
     final Handover handover
+    final Turns turns
+    final Mailer mailer
 
     /** Whether the caller is on an agent already: then everything stays there. */
     boolean here
@@ -35,8 +37,6 @@ class Delivery implements Serializable {
     Map verdict = [:]
     Map decision
     String parcel
-    /** Milestones of the second mlPipeline of a build come after those of the first. */
-    int firstOrdinal
 
     static Delivery of(Object script, Object given) {
         Map known = [:] + OWN
@@ -59,29 +59,30 @@ class Delivery implements Serializable {
         this.publisher = publisher
         this.watch = new Watch(script)
         this.handover = new Handover(script, options)
+        this.turns = new Turns(script, options, publisher, watch)
+        this.mailer = new Mailer(script, options)
     }
 
     /** Runs it all; the build's result says how it went. */
     void run() {
         try {
             here = script.env.NODE_NAME != null
-            firstOrdinal = 1000 * ((script.env.MLCI_PIPELINES ?: '0') as int)
-            script.env.MLCI_PIPELINES = ((script.env.MLCI_PIPELINES ?: '0') as int) + 1
+            turns.begin()
             watch.over { everything() }
         } catch (FlowInterruptedException stopped) {
             publisher.describe(watch.sentence(stopped))
             if (watch.alarming) {
-                tell('ABORTED')
+                mailer.tell('ABORTED')
             }
             throw stopped
         } catch (Exception failed) {
-            tell('FAILURE')
+            mailer.tell('FAILURE')
             throw failed
         } catch (Error broken) {
-            tell('FAILURE')
+            mailer.tell('FAILURE')
             throw broken
         }
-        tell(script.currentBuild.currentResult)
+        mailer.tell(script.currentBuild.currentResult)
     }
 
     private void everything() {
@@ -262,7 +263,7 @@ class Delivery implements Serializable {
                 stage("Approve ${target.name}") { approve(target, ordinal) }
             }
             String title = "${Course.isFile(target) ? 'Build' : 'Deploy'} ${target.name}"
-            alone(target, ordinal + 2) { onAgent('deploy') { stage(title) { deploy(target) } } }
+            turns.alone(plan.name as String, target, ordinal + 2) { onAgent('deploy') { stage(title) { deploy(target) } } }
         }
     }
 
@@ -270,7 +271,7 @@ class Delivery implements Serializable {
         if (here) {
             script.echo('mlci: this waits on an agent; call mlPipeline outside of node {}, with agent none, to free it')
         }
-        passed(ordinal)
+        turns.passed(ordinal)
         String question = Options.oneLine("Deploy ${plan.name} to ${target.name}? ${verdict.text ?: ''}", 500)
         boolean reasonNeeded = verdict.exit_code != 0 && !decision
         watch.asking = true
@@ -278,7 +279,7 @@ class Delivery implements Serializable {
         watch.asking = false
         decision = [by: said.by, reason: said.reason ?: decision?.reason]
         publisher.describe("${target.name} approved by ${said.by}${said.reason ? ': ' + said.reason : ''}")
-        passed(ordinal + 1)
+        turns.passed(ordinal + 1)
     }
 
     private void deploy(Map target) {
@@ -291,45 +292,6 @@ class Delivery implements Serializable {
             words << "--by=${decision.by}".toString()
         }
         step('deploy', target.name as String).run('deploy', words)
-    }
-
-    /** One build at a time in an environment, and the newest wins. */
-    private void alone(Map target, int ordinal, Closure body) {
-        if (!options.lock) {
-            body()
-            return
-        }
-        String name = "mlci-${options.lock == true ? plan.name : options.lock}-${target.name}"
-        boolean locked = publisher.optional('lock', 'Lockable Resources') {
-            script.lock(resource: name, inversePrecedence: true) {
-                passed(ordinal)
-                body()
-            }
-        }
-        if (!locked) {
-            passed(ordinal)
-            body()
-        }
-    }
-
-    private void passed(int ordinal) {
-        if (options.lock) {
-            publisher.optional('milestone', 'Pipeline: Milestone Step') { milestone(firstOrdinal + ordinal) }
-        }
-    }
-
-    private void milestone(int ordinal) {
-        try {
-            script.milestone(ordinal: ordinal)
-        } catch (FlowInterruptedException overtaken) {
-            watch.reason = 'superseded by a newer build'
-            throw overtaken
-        } catch (Exception refused) {
-            if (!refused.message?.contains('inside parallel')) {
-                throw refused
-            }
-            script.echo('mlci: in parallel branches an older build is not ended by a newer one; the lock still holds')
-        }
     }
 
     // ---- agents --------------------------------------------------------------------------------------------
@@ -443,34 +405,6 @@ class Delivery implements Serializable {
 
     private Map branch() {
         return Course.branchOf(script.env)
-    }
-
-    /** Mail when the result is not that of the last build that had one. */
-    private void tell(String result) {
-        if (!options.mail || options.dryRun) {
-            return
-        }
-        String before = 'SUCCESS'
-        Object build = script.currentBuild.previousBuild
-        while (build != null) {
-            if (build.result in ['SUCCESS', 'UNSTABLE', 'FAILURE']) {
-                before = build.result
-                break
-            }
-            build = build.previousBuild
-        }
-        if (before == result) {
-            return
-        }
-        String text = "${script.currentBuild.fullDisplayName}: ${before} → ${result}\n\n" +
-            "${script.currentBuild.description ?: ''}\n${script.env.BUILD_URL ?: ''}\n"
-        try {
-            script.mail(to: options.mail, subject: "${result}: ${script.currentBuild.fullDisplayName}", body: text)
-        } catch (FlowInterruptedException stopped) {
-            throw stopped
-        } catch (Exception unsent) {
-            script.echo("mlci: the mail to ${options.mail} was not sent: ${unsent.message}")
-        }
     }
 
 }
