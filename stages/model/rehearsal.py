@@ -89,7 +89,7 @@ def _is_more(value: Any) -> bool:
 def _sample(y: np.ndarray) -> np.ndarray:
     """Positions of a few rows: the first of each class; of numbers, some from start to end."""
     if y.dtype.kind == "f":
-        return np.unique(np.linspace(0, len(y) - 1, min(_ROWS, len(y))).astype(int))
+        return np.unique(np.linspace(0, len(y) - 1, min(2 * _OF_A_CLASS, len(y))).astype(int))
     classes = np.unique(y)
     each = max(min(_OF_A_CLASS, _ROWS // len(classes)), 2)
     return np.sort(np.concatenate([np.flatnonzero(y == value)[:each] for value in classes]))
