@@ -11,6 +11,9 @@ from stages.data.chunks import shown
 from stages.data.files import opened
 from stages.errors import DataError
 
+#: Characters of a row that are looked at and shown.
+_KEPT = 100_000
+
 
 def refuse_escaped(path: Path, name: str, encoding: str, sep: str, above: int) -> None:
     """Refuse a file in which a backslash stands for doubling a quote: read as it is, its cells would be cut in two.
@@ -41,7 +44,7 @@ def refuse_escaped(path: Path, name: str, encoding: str, sep: str, above: int) -
 
 
 class _Remembering:
-    """Lines, and those since `forget` as one text."""
+    """Lines, and those since `forget` as one text, of bounded length."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -52,7 +55,8 @@ class _Remembering:
 
     def __next__(self) -> str:
         line = next(self._lines)
-        self.kept += line
+        if len(self.kept) < _KEPT:
+            self.kept += line
         return line
 
     def forget(self) -> None:
