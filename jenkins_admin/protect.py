@@ -151,6 +151,7 @@ def rules(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
     defaults: dict[str, Any] = shared if isinstance(shared, dict) else {}
     any_protected = False
     deploy_folders = set()
+    jobs = set()
     for index, item in models:
         kind = item.get("kind", defaults.get("kind", "multibranch"))
         given = item.get("protect")
@@ -161,8 +162,10 @@ def rules(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
         if kind == "multibranch" and effective not in (None, False):
             any_protected = True
             folder = item.get("folder", defaults.get("folder"))
-            deploy_folders.add(f"{folder}/{FOLDER}" if isinstance(folder, str) else FOLDER)
-    yield from _in_deploy_folders(models, defaults, deploy_folders)
+            place = f"{folder}/{FOLDER}" if isinstance(folder, str) else FOLDER
+            deploy_folders.add(place)
+            jobs.add(f"{place}/{item.get('name')}".lower())
+    yield from _in_deploy_folders(models, defaults, deploy_folders, jobs)
     yield from _credential_rules(data, defaults, any_protected)
 
 
@@ -174,7 +177,7 @@ def _given(item: dict[str, Any], defaults: dict[str, Any], data: dict[str, Any])
 
 
 def _in_deploy_folders(
-    models: list[tuple[int, dict[str, Any]]], defaults: dict[str, Any], deploy_folders: set[str]
+    models: list[tuple[int, dict[str, Any]]], defaults: dict[str, Any], deploy_folders: set[str], jobs: set[str]
 ) -> Iterator[tuple[KeyPath, str, str]]:
     for index, item in models:
         folder = item.get("folder", defaults.get("folder"))
@@ -183,6 +186,8 @@ def _in_deploy_folders(
         kind = item.get("kind", defaults.get("kind", "multibranch"))
         if path in deploy_folders:
             yield ("models", index, "name"), f"{path!r} is the folder of the jobs that deploy", "rename it"
+        elif path.lower() in jobs:
+            yield ("models", index, "name"), f"{path!r} is the job that deploys the protected model", "rename it"
         elif inside and kind == "multibranch":
             what = f"its branches would see the credentials of {folder!r}"
             yield ("models", index, "folder"), what, "choose another folder"

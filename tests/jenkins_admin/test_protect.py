@@ -117,6 +117,10 @@ def test_a_shared_folder_with_deploy_credentials_is_warned_of(credentials: str, 
             ),
             "'key' reads a repository",
         ),
+        (
+            "protect: true\nmodels: [{name: a, git: x}, {name: A, kind: pipeline, git: x, folder: deploy}]",
+            "'deploy/A' is the job that deploys",
+        ),
         ("protect: 3\nmodels: []", "protect"),
     ],
 )
