@@ -16,9 +16,10 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
     """A regular file, open for reading. Raises: OSError: it is something else, or cannot be read."""
     # Not blocking: opening a pipe that nobody writes would never return.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield stream
 
 

@@ -61,9 +61,9 @@ def test_a_stage_reads_objects_only(content, tmp_path):
 
 def test_a_file_that_is_none(tmp_path):
     os.mkfifo(tmp_path / "x.json")
-    with pytest.raises(ArtefactError, match="no regular file"):
+    with pytest.raises(ArtefactError, match="regular file"):
         jsonfile.read_json(tmp_path / "x.json")
-    with pytest.raises(ArtefactError, match="no regular file"):
+    with pytest.raises(ArtefactError, match="regular file"):
         jsonfile.read_json(tmp_path)
 
 
