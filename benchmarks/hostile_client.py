@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import serving
+import serving  # type: ignore[import-not-found]
 
 KEY = "only-for-this-benchmark"
 MOST_MB, MOST_MS = 64, 50

@@ -283,8 +283,9 @@ def test_what_another_user_can_change_is_not_run(tmp_path: Path) -> None:
     done = run(path, [], cache)
     assert (done.returncode, done.stderr.count("unpacking")) == (0, 1), done.stderr
     assert run(path, [], cache).stderr == ""
-    for change in (lambda: cache.chmod(0o777), lambda: (cache.chmod(0o700), os.chown(cache, 54321, 54321))):
-        change()
+    for mode, owner in ((0o777, os.getuid()), (0o700, 54321)):
+        cache.chmod(mode)
+        os.chown(cache, owner, owner)
         done = run(path, [], cache)
         assert (done.returncode, done.stdout[:7], done.stderr.count("unpacking")) == (0, "carried", 2)
 
