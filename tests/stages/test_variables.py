@@ -18,7 +18,8 @@ def test_a_command_refuses_it_before_it_does_anything(name, text, monkeypatch, c
     monkeypatch.setenv(name, text)
     assert main(["run"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith(f"error CFG_LIMIT: {name}='") and len(shown) < 300
+    assert shown.startswith(f"error CFG_LIMIT: {name}='")
+    assert len(shown) < 300
     assert "CFG_FILE" not in shown
 
 
@@ -40,5 +41,5 @@ def test_the_default_and_the_least_value():
 
 def test_the_limits_of_a_service_are_read_alike():
     assert Limits.from_environment({"MLCI_SERVE_DRAIN_SECONDS": "0"}).drain_seconds == 0
-    with pytest.raises(UsageError, match="MLCI_SERVE_MAX_BODY_BYTES='1.5'"):
+    with pytest.raises(UsageError, match=r"MLCI_SERVE_MAX_BODY_BYTES='1\.5'"):
         Limits.from_environment({"MLCI_SERVE_MAX_BODY_BYTES": "1.5"})
