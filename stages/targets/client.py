@@ -59,7 +59,10 @@ class Client:
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read(jsonfile.LARGEST + 1)
+            content = answer.read(jsonfile.LARGEST + 1)
+            if answer.length:  # of a body that broke off, or is larger than any answer of a service
+                raise OSError(0, f"no HTTP answer: {answer.length:,} bytes of it are missing")
+            return answer.status, content
         except http.client.HTTPException as error:
             raise OSError(0, f"no HTTP answer: {type(error).__name__}") from error
         finally:
