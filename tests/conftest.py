@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from stages import errors
 for _name in [name for name in os.environ if name.startswith(("MLCI_", "JENKINS_"))]:
     if not _name.startswith("MLCI_TEST_"):  # what the tests themselves are told
         del os.environ[_name]
+# A shell gives what it starts in the background (`make test &`) an ignored SIGINT, which tests of Ctrl-C would pass on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if os.environ.pop("CI", ""):
     os.environ["TESTS_IN_CI"] = "1"  # a missing part of the machine is then a failure, not a skip
 pytest_plugins = ["tests.docker.fixtures", "tests.stages.s3.fixtures"]
