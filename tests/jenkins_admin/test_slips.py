@@ -273,6 +273,11 @@ def test_what_is_of_another_kind_is_called_what_people_call_it(tmp_path: Path, j
 # ---- standard output ---------------------------------------------------------------------------------------------
 
 
+def without_warnings(err: str) -> list[str]:
+    """Lines of standard error but for what the plan says of the file's credentials."""
+    return [line for line in err.splitlines() if " warning: " not in line]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("words", [["plan"], ["--json", "plan"], ["logs", "nightly"]])
 def test_a_full_disk_under_the_output_is_no_bug(
@@ -282,7 +287,7 @@ def test_a_full_disk_under_the_output_is_no_bug(
     with Path("/dev/full").open("w") as full:
         code, _, err = run(tmp_path, jenkins, *words, stdout=full.fileno())
     assert code == 5
-    assert err.startswith(f"error JEN_OUTPUT: standard output: {os.strerror(errno.ENOSPC)}")
+    assert without_warnings(err)[0] == f"error JEN_OUTPUT: standard output: {os.strerror(errno.ENOSPC)}"
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path, jenkins: Double) -> None:
@@ -290,4 +295,4 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, jenkins: Double) -> No
     os.close(reader)
     code, _, err = run(tmp_path, jenkins, "plan", stdout=writer)
     os.close(writer)
-    assert (code, err) == (0, "")
+    assert (code, without_warnings(err)) == (0, [])
