@@ -256,8 +256,10 @@ def test_lines_of_ml_yaml(key, value, what, todo):
         (
             "credentials.1",
             {"id": "b", "kind": "secret_txt", "secret": "hunter2"},
-            "17: credentials[1].kind: expected 'username_password', 'secret_text', 'secret_file' or 'ssh_key', "
-            "got 'secret_txt'",
+            (
+                "17: credentials[1].kind: expected 'username_password', 'secret_text', 'secret_file' or 'ssh_key', "
+                "got 'secret_txt'"
+            ),
             "did you mean 'secret_text'?",
         ),
         (
