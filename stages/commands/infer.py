@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 
 from stages.commands import columntypes
 from stages.config.schema import Column, ReadOptions
+from stages.config.suffixes import Format
 from stages.data.chunks import Chunk
 from stages.data.contract import Contract
 from stages.data.files import opened
-from stages.data.formats import Format, format_of
+from stages.data.formats import format_of
 from stages.data.reading import Reader
 from stages.errors import DataError
 

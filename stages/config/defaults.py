@@ -10,11 +10,28 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from stages.config.schema import Config
+from stages.config.suffixes import format_by_suffix
 
 
 def without_defaults(sections: Mapping[str, Any]) -> dict[str, Any]:
     """`sections` (top-level keys as `Loaded.keyed` gives them) without what equals its default, in the same order."""
-    return _stripped(sections, Config)
+    found = _stripped(sections, Config)
+    if isinstance(found.get("data"), Mapping):
+        found["data"] = _without_derived(found["data"])
+    return found
+
+
+def _without_derived(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` without the defaults that follow from its other keys."""
+    found = dict(data)
+    if "format" in found and found["format"] == format_by_suffix(str(data.get("source"))):
+        del found["format"]
+    split = found.get("split")
+    if isinstance(split, Mapping) and split.get("by") == ("key" if data.get("key") else "random"):
+        found["split"] = {key: value for key, value in split.items() if key != "by"}
+        if not found["split"]:
+            del found["split"]
+    return found
 
 
 def _stripped(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -4,22 +4,9 @@ asked before a stage knows whether it has to run."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
+from stages.config.suffixes import SUFFIXES, Format, format_by_suffix
 from stages.errors import DataError, UsageError
-
-Format = Literal["csv", "parquet", "jsonl"]
-
-SUFFIXES: dict[str, Format] = {
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".csv.zip": "csv",
-    ".parquet": "parquet",
-    ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson": "jsonl",
-    ".ndjson.gz": "jsonl",
-}
 
 #: How many first bytes `check_content` looks at.
 LOOK = 512
@@ -73,7 +60,7 @@ def format_of(name: str, given: Format | None = None) -> Format:
 
     Raises: DataError: DAT_FORMAT.
     """
-    found = given or _by_suffix(name)
+    found = given or format_by_suffix(name)
     if found is not None:
         return found
     raise DataError(
@@ -83,26 +70,24 @@ def format_of(name: str, given: Format | None = None) -> Format:
     )
 
 
-def _by_suffix(name: str) -> Format | None:
-    return next((found for suffix, found in SUFFIXES.items() if name.lower().endswith(suffix)), None)
-
-
 def check_given(path: Path, shown: str) -> None:
     """Refuse what is no data file, before anything is loaded. `path`: as given on the command line.
 
     Raises: UsageError: CFG_FILE. DataError: DAT_FORMAT.
     """
     if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if _by_suffix(p.name) is not None)
+        inside = sorted(p.name for p in path.iterdir() if format_by_suffix(p.name) is not None)
         todo = f"name one of its files, for example {Path(shown) / inside[0]}" if inside else "name a file"
         raise UsageError("CFG_FILE", f"{shown}: is a folder", todo)
     if not path.is_file():
         import difflib
 
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, [name for name in there if _by_suffix(name) is not None], n=1)
+        close = difflib.get_close_matches(
+            path.name, [name for name in there if format_by_suffix(name) is not None], n=1
+        )
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError("CFG_FILE", f"{shown}: there is no such file", f"{hint}give a csv, parquet or jsonl file")
-    if _by_suffix(path.name) is None:
+    if format_by_suffix(path.name) is None:
         what = f"{shown}: the name does not say which format it is"
         raise DataError("DAT_FORMAT", what, f"give it a name that ends in one of: {', '.join(SUFFIXES)}")

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from stages.config.problems import nearest
 from stages.config.schema import ReadOptions
+from stages.config.suffixes import Format
 from stages.data import csvfile, jsonl, parquetfile
 from stages.data.chunks import Chunk, Refusals
-from stages.data.formats import Format
 from stages.errors import DataError
 
 

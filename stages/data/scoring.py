@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stages.config.schema import Column, ReadOptions
+from stages.config.suffixes import Format
 from stages.data.chunks import Chunk
 from stages.data.contract import Contract
-from stages.data.formats import Format, format_of
+from stages.data.formats import format_of
 from stages.data.reading import Reader, missing_columns, partition
 
 _RULES = ("type", "nullable", "min", "max", "values", "pattern", "timezone", "format")

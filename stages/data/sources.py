@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from stages import console
 from stages.config.schema import Data, SqlSource
-from stages.data.formats import SUFFIXES, Format, format_of
+from stages.config.suffixes import SUFFIXES, Format
+from stages.data.formats import format_of
 from stages.errors import DataError
 from stages.project import Project
 from stages.records.digest import sha256_file

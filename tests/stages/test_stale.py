@@ -113,6 +113,8 @@ def test_run_runs_what_is_stale(ready):
 HARMLESS = {
     "a comment": lambda r: r.change("store: store", "# where models are\nstore: store"),
     "a default written out": lambda r: r.change("  max_bad", "  split: {test: 0.2, seed: 42}\n  refresh: always\n  max_bad"),
+    "a split by default": lambda r: r.change("  max_bad", "  split: {by: key}\n  max_bad"),
+    "a format by default": lambda r: r.change("source: data.csv", "source: data.csv\n  format: csv"),
     "defaults of a column": lambda r: r.change("sold:  {type: boolean}", "sold: {type: boolean, nullable: false}"),
     "defaults of the model": lambda r: r.change("LogisticRegression", "LogisticRegression\n  params: {}\n  cv: 0\n  seed: 42"),
     "defaults of the gate": lambda r: r.change("validate:\n", "validate:\n  inconclusive: ask\n  slices: []\n"),
