@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -24,8 +26,8 @@ from stages.errors import DataError
 ROWS = 32_768
 
 _Line = TypeVar("_Line", bytes, str)
-#: From here on orjson makes a float of an integer, which has lost its last digits.
-_WIDE = re.compile(rb"[0-9]{19}")
+#: So many significant digits that orjson may make a float of a number, which has lost its last digits.
+_WIDE = re.compile(rb"[0-9]{19}|[1-9](?:\.?[0-9]){17}")
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -172,10 +174,18 @@ def _parsed(line: bytes) -> dict[str, Any] | tuple[str, str]:
         return found
     # NaN, Infinity and integers of any size are what Python's own writer makes, and orjson refuses.
     try:
-        found = json.loads(line)
-        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
+        found = json.loads(line, parse_float=_fraction)
+        json.dumps(found, ensure_ascii=False, default=float).encode()  # half of a surrogate pair is JSON, but no text
     except UnicodeError:
         return "DAT_TEXT", line.decode(errors="backslashreplace").strip()
     except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else ("DAT_JSON", line.decode(errors="backslashreplace").strip())
+
+
+def _fraction(text: str) -> float | Decimal:
+    """A number with a point or an exponent: a float, or its digits where a float64 does not hold all of them."""
+    found = float(text)
+    if not isfinite(found) or Decimal(text) == Decimal(repr(found)):
+        return found
+    return Decimal(text)

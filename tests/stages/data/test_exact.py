@@ -14,6 +14,7 @@ import pytest
 from stages.config.schema import ReadOptions
 from stages.data import cells, jsonl, parquetfile
 from stages.data.convert import convert
+from stages.errors import DataError
 
 FOREVER = dt.datetime.fromisoformat("9999-12-31T02:00")
 NEVER = dt.datetime.fromisoformat("0001-01-01")
@@ -119,6 +120,34 @@ def test_integers_of_json_keep_their_digits(tmp_path, start):
     ids = [start + i for i in range(3)]
     path.write_text("".join(json.dumps({"x": i, "other": [1.5]}) + "\n" for i in ids))
     assert rows(path) == ids
+
+
+def test_fractions_of_json_keep_their_digits(repository):
+    ids = [start + str(i) for start in ("0.1234567890123456789", "1234567890123456.7") for i in range(11, 99, 2)]
+    lines = [f'{{"id": {one}, "x": {one}, "n": 0.5, "y": {i}}}\n' for i, one in enumerate(ids)]
+    (repository.root / "d.jsonl").write_text("".join(lines))
+    columns = {"id": {"type": "category", "feature": False}, "x": {"type": "number"}, "y": {"type": "number"}}
+    prepared = repository.prepare(columns, source="d.jsonl", key=["id"])
+    assert {one for (one,) in prepared.rows("id")} == set(ids)
+    assert {x for (x,) in prepared.rows("x")} == set(map(float, ids))
+    assert sorted(prepared.rows("x", "y")) == sorted((float(one), float(i)) for i, one in enumerate(ids))
+
+
+def test_fractions_of_many_digits_are_numbers_in_a_transform(repository):
+    lines = [f'{{"mean": {i}.33333333333333333333, "y": {i}}}\n' for i in range(60)]
+    (repository.root / "d.jsonl").write_text("".join(lines))
+    repository.write("half.py", "def f(frame):\n    frame['half'] = frame['mean'] / 2\n    return frame\n")
+    columns = {"half": {"type": "number"}, "y": {"type": "number"}}
+    prepared = repository.prepare(columns, source="d.jsonl", transform="half:f")
+    assert sorted(half for (half,) in prepared.rows("half")) == [(i + 1 / 3) / 2 for i in range(60)]
+
+
+def test_fractions_that_float64_rounds_are_no_keys(repository):
+    lines = [f'{{"id": 0.1234567890123456789{i}, "y": {i}}}\n' for i in range(60)]
+    (repository.root / "d.jsonl").write_text("".join(lines) + '{"id": 0.5, "y": 1}\n')
+    columns = {"id": {"type": "number"}, "y": {"type": "number"}}
+    with pytest.raises(DataError, match=r"id DAT_TYPE 60 \(row 1: '0.12345678901234567890'"):
+        repository.prepare(columns, source="d.jsonl", key=["id"], max_bad_fraction=0.5)
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
