@@ -117,6 +117,19 @@ class Column(Section):
             raise problem(f"not a regular expression: {error}", "correct the pattern") from None
         return value
 
+    @field_validator("format")
+    @classmethod
+    def _known_directives(cls, value: str | None) -> str | None:
+        import re
+        from datetime import datetime
+
+        try:
+            datetime.strptime("", value or "")  # noqa: DTZ007  nothing is read
+        except (ValueError, re.error) as error:
+            if "does not match format" not in str(error):
+                raise problem(f"not a format of strptime: {error}", "use directives such as %d.%m.%Y") from None
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str | None) -> str | None:

@@ -231,14 +231,16 @@ def _read(
 
     with opened(path, name) as stream, _open(stream, options, wanted, state, ragged) as reader:
         for batch in _gathered(reader, size):
-            if state.escaped and not checked and options.escape is None:
-                quotes.refuse_escaped(path, name, _codec(options.encoding), state.head.sep, state.head.skipped)
+            if state.escaped and not checked:
+                _refuse_escaped(path, name, options, state.head)
                 checked = True
             numbers, row = _number(batch.num_rows, row, [n for n, _ in state.ragged])
             new = batch.slice(int(np.searchsorted(numbers, first)))
             yield _chunk(new, numbers[len(numbers) - len(new) :], state, first, row)
             state.row = row
     if state.ragged:
+        if state.escaped and not checked:  # no row had as many cells as the header
+            _refuse_escaped(path, name, options, state.head)
         row = state.ragged[-1][0] + 1
         yield _chunk(
             pa.record_batch([pa.array([], pa.string())] * len(wanted), names=wanted),
@@ -248,6 +250,11 @@ def _read(
             row,
         )
         state.row = row
+
+
+def _refuse_escaped(path: Path, name: str, options: ReadOptions, head: _Head) -> None:
+    if options.escape is None:
+        quotes.refuse_escaped(path, name, _codec(options.encoding), head.sep, head.skipped)
 
 
 def _gathered(reader: Any, size: int) -> Iterator[pa.RecordBatch]:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 
 from stages.config.schema import Column, Data
+from stages.config.suffixes import format_by_suffix
 from stages.data.chunks import SCHEMA, Refusals, as_table
 from stages.errors import DataError
 
@@ -105,6 +107,12 @@ class Quarantine:
         share = f"{bad_rows:,} of {read:,} rows ({_percent(bad_rows, read)}) were refused, more than max_bad_fraction: "
         undecodable = sum(n for (_, code), n in self.by_cell.items() if code == "DAT_TEXT")
         if undecodable * 2 > sum(self.by_cell.values()):
+            if not _is_text(data):
+                raise DataError(
+                    "DAT_TOO_MANY_BAD",
+                    f"{share}{data.max_bad_fraction:g}, most for bytes that are no UTF-8 text: {self.worst()}",
+                    "have the source give text (for example in hexadecimal), or take the column out of data.columns",
+                )
             raise DataError(
                 "DAT_ENCODING",
                 f"{share}{data.max_bad_fraction:g}, most for bytes that are not {data.read.encoding}: {self.worst()}",
@@ -115,6 +123,13 @@ class Quarantine:
             f"{share}{data.max_bad_fraction:g}: {self.worst()}",
             f"correct the data, the contract or the limit; all refused cells are in {where}",
         )
+
+
+def _is_text(data: Data) -> bool:
+    """Whether the source is text, which has an encoding."""
+    if not isinstance(data.source, str) or data.source.startswith("python:"):
+        return False
+    return (data.format or format_by_suffix(urlsplit(data.source).path)) != "parquet"
 
 
 def _percent(part: int, whole: int) -> str:

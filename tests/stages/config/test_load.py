@@ -99,6 +99,8 @@ def test_a_wrong_key_is_named_with_what_was_expected(tmp_path, more, where, part
         ("carrier: {type: category}", "carrier: {type: text}", "text columns"),
         ("carrier: {type: category}", "carrier: {type: category, pattern: '['}", "regular expression"),
         ("carrier: {type: category}", "carrier: {type: datetime, timezone: Mars/Base}", "time zone"),
+        ("carrier: {type: category}", "carrier: {type: datetime, format: '%-d.%m.%Y'}", "bad directive"),
+        ("carrier: {type: category}", "carrier: {type: datetime, format: '%Y-%Y'}", "not a format of strptime"),
         ("delay: {type: number}", "delay: {type: number, min: 3, max: 1}", "greater"),
         ("delay: {type: number}", "delay: {type: number, format: x}", "does not fit"),
         ("source: data.csv", "source: data.csv\n  read: {sep: ',', decimal: ','}", "both"),

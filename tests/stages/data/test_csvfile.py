@@ -158,6 +158,15 @@ def test_quotes_behind_a_backslash_are_refused_or_read(file, size):
     assert [row["b"] for row in rows.values()] == ["C:\\data\\", 'say "hi"', 'a "b" c']
 
 
+@pytest.mark.parametrize("size", [8, 1 << 22])
+def test_quotes_behind_a_backslash_that_cut_every_row(file, size):
+    content = b'a,b\n1,"x \\"q\\", z"\n2,"y \\"q\\", z"\n'
+    with pytest.raises(DataError, match="row 1 escapes quotes with a backslash: 1,"):
+        read(file(content), ["a", "b"], size=size)
+    rows, _, _ = read(file(content), ["a", "b"], size=size, escape="\\")
+    assert [row["b"] for row in rows.values()] == ['x "q", z', 'y "q", z']
+
+
 def test_a_backslash_is_a_character(file):
     rows, lost, _ = read(
         file(rb"""a,b

@@ -234,6 +234,16 @@ def test_refused_sources(repository, content, options, code, said):
     assert "\n" not in error.value.what + error.value.todo
 
 
+def test_bytes_of_a_typed_source_have_no_encoding_to_set(repository):
+    table = pa.table({"x": [b"\xff\x00", b"ab\x00"] * 5, "y": [float(i) for i in range(10)]})
+    pq.write_table(table, repository.root / "d.parquet")
+    with pytest.raises(DataError) as error:
+        repository.prepare(CATEGORY["columns"], source="d.parquet")
+    assert error.value.code == "DAT_TOO_MANY_BAD"
+    assert "bytes that are no UTF-8 text: x DAT_TEXT 10" in error.value.what
+    assert "encoding" not in error.value.todo
+
+
 def test_a_tolerated_share_counts_for_its_column_alone(repository):
     content = "x,y\n" + "".join(f"{i},{i}\n" for i in range(98)) + "a,1\nb,1\n"
     repository.write("data.csv", content)
