@@ -1,6 +1,7 @@
 """Local packages that a requirements file names, by their content: the same name and version may hold other code.
 
-Wheels and other archives, folders, editable folders, local git repositories, and folders that `--find-links` names.
+Wheels and other archives, folders, editable folders, local git repositories, and folders that `--find-links` or an
+index option names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_OPTION = re.compile(r"^(-e|--editable|-f|--find-links)(?:\s*=\s*|\s*)(.+)$")
+_OPTION = re.compile(r"^(-e|--editable|-f|--find-links|-i|--index-url|--extra-index-url)(?:\s*=\s*|\s*)(.+)$")
+_KINDS = {"-e": "editable", "--editable": "editable", "-f": "links", "--find-links": "links"}
 _NAMED = re.compile(r"^[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*@\s*(.+)$")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 #: What no package is built from.
@@ -68,9 +70,13 @@ def expanded(text: str, environment: Mapping[str, str]) -> str:
 
 def path_of(text: str) -> str | None:
     """The path of a `file:` address; the text itself when it is no address; None for an address elsewhere."""
-    if text.startswith("file:"):
+    if _is_file(text):
         return unquote(urlsplit(text).path)
     return None if "://" in text else text
+
+
+def _is_file(text: str) -> bool:
+    return text[:5].lower() == "file:"
 
 
 def _local(line: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
@@ -78,8 +84,10 @@ def _local(line: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
     text, kind = expanded(line, environment), "package"
     option = _OPTION.match(text)
     if option:
-        kind = "editable" if option[1] in ("-e", "--editable") else "links"
+        kind = _KINDS.get(option[1], "index")
         text = option[2].strip()
+        if kind == "index" and not _is_file(text):
+            return None
         with suppress(ValueError):
             text = " ".join(shlex.split(text))
     elif text.startswith("-"):
@@ -89,7 +97,7 @@ def _local(line: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
     text = (named[1] if named else text).strip()
     if text.startswith("git+file:"):
         return "repository", re.sub(r"@[^/@]*$", "", path_of(text[4:].partition("#")[0]) or "")
-    address = text.startswith("file:")
+    address = _is_file(text)
     path = path_of(text)
     if path is None or not path:
         return None

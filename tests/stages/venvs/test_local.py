@@ -48,6 +48,9 @@ LINES = {
     "mine @ git+file://{quoted}/git@main": "git/.git/HEAD",
     "--find-links wheels\nother": "wheels/other-1.0.zip",
     "-f ./wheels\nother==1.0": "wheels/other-1.0.zip",
+    "FILE://{quoted}/libs/mine-1.0-py3-none-any.whl": "libs/mine-1.0-py3-none-any.whl",
+    "--extra-index-url=file://{quoted}/libs\nmine": "libs/mine-1.0-py3-none-any.whl",
+    "-i file:///{quoted}/libs\nmine": "libs/mine-1.0-py3-none-any.whl",
 }
 
 
