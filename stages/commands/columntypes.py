@@ -97,7 +97,7 @@ def _typed(array: pa.Array) -> Found | None:
     zone = None
     if pa.types.is_boolean(kind):
         names = ["boolean"]
-    elif pa.types.is_integer(kind):
+    elif pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale <= 0):
         names = ["integer", "category"]
     elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         # pandas keeps integers with gaps as floats.

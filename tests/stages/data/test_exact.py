@@ -223,6 +223,20 @@ def test_init_takes_ids_of_many_digits_for_text(tmp_path):
     assert seen["wide"].last == 2**63 - 1
 
 
+def test_init_takes_whole_decimals_for_integers_or_levels(tmp_path):
+    from stages.commands.infer import look
+
+    whole = pa.decimal128(38, 0)
+    columns = {
+        "n": pa.array([Decimal(i % 9) for i in range(90)], whole),
+        "wide": pa.array([Decimal(10**30 + i % 5) for i in range(90)], whole),
+        "part": pa.array([Decimal(i) / 4 for i in range(90)], pa.decimal128(38, 2)),
+    }
+    pq.write_table(pa.table({**columns, "y": [1, 2] * 45}), tmp_path / "d.parquet")
+    seen = look(tmp_path / "d.parquet", "y").columns
+    assert {name: seen[name].type for name in columns} == {"n": "integer", "wide": "category", "part": "number"}
+
+
 def test_init_reads_timestamps_as_spark_writes_them(tmp_path):
     from stages.commands.infer import look
 
