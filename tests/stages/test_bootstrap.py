@@ -71,7 +71,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Path:
     (root / "stages").mkdir()
     for package in ("bootstrap", "venvs"):
         shutil.copytree(ROOT / "stages" / package, root / "stages" / package, ignore=shutil.ignore_patterns("*.pyc"))
-    for name in ("__init__.py", "console.py", "errors.py"):
+    for name in ("__init__.py", "console.py", "errors.py", "escaping.py"):
         shutil.copy(ROOT / "stages" / name, root / "stages")
     (root / "stages" / "cli.py").write_text(CLI)
     digest = hashlib.sha256((index / "tinydep-2.0-py3-none-any.whl").read_bytes()).hexdigest()
