@@ -20,6 +20,7 @@ from jenkins_admin.plan import Action, Plan
 from jenkins_admin.status import ModelStatus, age
 from stages import console
 from stages.errors import Interrupted, MlciError, UsageError
+from stages.escaping import on_one_line
 
 _MARKS = {"create": "+", "update": "~", "replace": "!", "delete": "-", "refuse": "x"}
 _VERDICTS = {"ok": "OK", "warning": "WARN", "failed": "FAIL", "skipped": "SKIP"}
@@ -323,7 +324,7 @@ def reject(arguments: argparse.Namespace) -> Answer:
 
 
 def _answered(build: Build, id_: str, message: str, answer: str) -> Answer:
-    line = f"{build.job.label} #{build.number}: {message or id_}: {answer}"
+    line = f"{build.job.label} #{build.number}: {on_one_line(message or id_)}: {answer}"
     return Answer([line], {"job": build.job.path, "build": build.number, "input": id_, "answer": answer})
 
 
@@ -347,7 +348,8 @@ def _row(one: ModelStatus, now: dt.datetime) -> tuple[str, ...]:
     gate = str((one.gate or {}).get("sentence") or (one.gate or {}).get("verdict") or "")
     number = f"#{one.build}" if one.build is not None else ""
     state = f"{one.state} ({one.note})" if one.note else one.state
-    return one.model, number, state, age(one.finished, now), gate[:80], champion
+    cells = one.model, number, state, age(one.finished, now), gate[:80], champion
+    return tuple(on_one_line(cell) for cell in cells)
 
 
 def _status_data(one: ModelStatus, now: dt.datetime) -> dict[str, object]:

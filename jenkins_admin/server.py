@@ -76,7 +76,13 @@ def job_url(path: str) -> str:
 def _is_question(one: Any) -> bool:
     """Whether this is a question as pipeline-rest-api lists them."""
     asked = one.get("inputs") or [] if isinstance(one, dict) and one.get("id") else None
-    return isinstance(asked, list) and all(isinstance(field, dict) and field.get("name") for field in asked)
+    return isinstance(asked, list) and all(_is_field(field) for field in asked)
+
+
+def _is_field(one: Any) -> bool:
+    """Whether this is a field of such a question."""
+    definition = one.get("definition") or {} if isinstance(one, dict) and one.get("name") else None
+    return isinstance(definition, dict) and isinstance(definition.get("choices") or [], list)
 
 
 class Server:

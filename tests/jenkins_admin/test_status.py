@@ -43,6 +43,8 @@ def waiting(admin: Admin, jenkins: Double) -> None:
         b"[1]",
         b'[{"message": "x"}]',
         b'[{"id": 1, "inputs": [2]}]',
+        b'[{"id": 1, "inputs": [{"name": "A", "definition": [2]}]}]',
+        b'[{"id": 1, "inputs": [{"name": "A", "definition": {"choices": 2}}]}]',
         b"",
         b"[" * 100_000,
     ],
@@ -100,6 +102,17 @@ def test_half_a_character_reaches_the_terminal_escaped(tmp_path: Path, admin: Ad
     for words in (["status"], ["status", "--json"]):
         code, out, _ = run(tmp_path, jenkins, *words)
         assert (code, "x\\ud83d" in out) == (0, True)
+
+
+def test_a_question_of_two_lines_begins_no_line(tmp_path: Path, admin: Admin, jenkins: Double) -> None:
+    admin.apply()
+    question = {"id": "Q", "message": "ok?\nnightly  #9  SUCCESS", "inputs": []}
+    jenkins.script("ml/nightly", Script(log=["a\n"], question=question))
+    admin.trigger("nightly")
+    "".join(admin.logs(admin.build("nightly")))
+    for words in (["status"], ["approve", "nightly"]):
+        code, out, _ = run(tmp_path, jenkins, *words)
+        assert (code, "ok?\\nnightly  #9  SUCCESS" in out) == (0, True)
 
 
 def work(open_admin: Open, jenkins: Double, models: int) -> tuple[int, int]:
