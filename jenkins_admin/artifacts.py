@@ -53,13 +53,15 @@ def listed(server: Server, build: Build, patterns: Sequence[str] = ()) -> list[A
         raise JenkinsError("JEN_NOT_FOUND", what, "mlci-admin status shows the last build", 404)
     hashes: dict[str, set[str]] = {}
     for one in answer.get("fingerprint", []):
-        hashes.setdefault(PurePosixPath(str(one["fileName"])).name, set()).add(str(one["hash"]))
+        hashes.setdefault(PurePosixPath(str(one.get("fileName"))).name, set()).add(str(one["hash"]))
     found = []
     for one in answer.get("artifacts", []):
         path = str(one["relativePath"])
-        if patterns and not any(fnmatch.fnmatch(path, p) or fnmatch.fnmatch(str(one["fileName"]), p) for p in patterns):
+        if patterns and not any(
+            fnmatch.fnmatch(path, p) or fnmatch.fnmatch(str(one.get("fileName")), p) for p in patterns
+        ):
             continue
-        known = hashes.get(str(one["fileName"]), set())
+        known = hashes.get(str(one.get("fileName")), set())
         # Fingerprints go by file name: several files of one name cannot be told apart.
         found.append(Artifact(path, next(iter(known)) if len(known) == 1 else None))
     if patterns and not found:

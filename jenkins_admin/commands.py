@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +22,13 @@ from jenkins_admin.status import ModelStatus, age
 from stages import console
 from stages.errors import Interrupted, MlciError, UsageError
 from stages.escaping import on_one_line
+from stages.records.regular import read_regular
 
 _MARKS = {"create": "+", "update": "~", "replace": "!", "delete": "-", "refuse": "x"}
 _VERDICTS = {"ok": "OK", "warning": "WARN", "failed": "FAIL", "skipped": "SKIP"}
 PENDING = 7
+#: Longest value from a pipe or device, which tell no size, in bytes.
+_LONGEST_PIPE = 64 * 2**20
 
 
 def _admin(arguments: argparse.Namespace, needs: config.Needs) -> Admin:
@@ -293,7 +297,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Value]:
         if plain.startswith("@"):
             file = Path(arguments.caller, plain[1:])
             try:
-                value = File(file.name, file.read_bytes())
+                value = File(file.name, _content(file))
             except OSError as error:
                 todo = "name a file; a value that begins with @ goes into one"
                 raise UsageError("CFG_USAGE", f"-p {name}: {file}: {error.strerror}", todo) from None
@@ -301,6 +305,17 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Value]:
             raise UsageError("CFG_USAGE", f"-p {name} is given twice", "keep one of them")
         given[name] = value
     return given
+
+
+def _content(file: Path) -> bytes:
+    """A file's bytes, or those of a pipe such as `<(command)`. Raises: OSError."""
+    if file.is_file():
+        return read_regular(file)
+    with file.open("rb") as stream:
+        found = stream.read(_LONGEST_PIPE + 1)
+    if len(found) > _LONGEST_PIPE:
+        raise OSError(errno.EFBIG, f"is no file, and gives more than {_LONGEST_PIPE >> 20} MiB")
+    return found
 
 
 # ---- inputs ------------------------------------------------------------------------------------------------------

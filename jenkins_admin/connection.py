@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -28,6 +28,7 @@ from requests.utils import get_environ_proxies
 
 from jenkins_admin.failures import bare, from_a_visitor, never_sent, reason, retry_after, root
 from jenkins_admin.schema import Server
+from jenkins_admin.shape import as_jenkins_writes
 from stages.errors import ConfigError, InfraError
 
 log = logging.getLogger("mlci")
@@ -129,15 +130,16 @@ class Connection:
         return self.request("POST", path, accept=accept, repeat=repeat, **options)
 
     def json(self, path: str, tree: str, *, patient: bool = True) -> dict[str, Any] | None:
-        """The `tree` of an object's api/json; None where there is no such object. Raises: JenkinsError."""
+        """The `tree` of an object's api/json; None where there is no such object. A tree that begins with `number` is
+        that of a build, which has one. Raises: JenkinsError."""
         where = f"{path.rstrip('/')}/api/json".lstrip("/")
         response = self.get(where, params={"tree": tree}, accept=(200, 404), patient=patient)
         if response.status_code == 404:
             return None
         found = self.parsed(response)
-        if not isinstance(found, dict):
+        if not as_jenkins_writes(found, "number" if tree.startswith("number,") else ""):
             raise self.not_jenkins(response)
-        return found
+        return cast(dict[str, Any], found)
 
     def parsed(self, response: requests.Response) -> Any:
         """The JSON of an answer. Raises: JenkinsError: JEN_NOT_JENKINS: it is none."""

@@ -236,7 +236,7 @@ def _executors(server: Server) -> Check:
     answer = server.connection.json("computer", tree) or {}
     computers = answer.get("computer", [])
     online = [one for one in computers if not one.get("offline")]
-    labels = sorted({label["name"] for one in online for label in one.get("assignedLabels", [])})
+    labels = sorted({str(label.get("name")) for one in online for label in one.get("assignedLabels", [])})
     total, busy = answer.get("totalExecutors", 0), answer.get("busyExecutors", 0)
     if not total and not any(one.get("numExecutors") for one in online):
         todo = "connect an agent (Manage Jenkins, Nodes); cloud agents appear when a build asks for them"

@@ -25,7 +25,7 @@ COMPLETE = manifest.COMPLETE
 ON_TERMINAL, IN_LOG = 4.0, 25.0
 #: Seconds until a build says that it waits.
 PATIENCE = 2.0
-_DOMAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def candidates(environment: Mapping[str, str]) -> list[Path]:
@@ -37,7 +37,7 @@ def candidates(environment: Mapping[str, str]) -> list[Path]:
         UsageError: CFG_CACHE_DOMAIN: it is no name.
     """
     domain = environment.get("MLCI_CACHE_DOMAIN", "")
-    if domain and not _DOMAIN.match(domain):
+    if domain and not _DOMAIN.fullmatch(domain):
         raise UsageError(
             "CFG_CACHE_DOMAIN",
             f"MLCI_CACHE_DOMAIN is {domain!r}",

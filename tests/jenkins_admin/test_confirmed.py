@@ -178,6 +178,32 @@ def test_a_page_is_no_document(admin: Admin, jenkins: Double, path: str) -> None
     assert caught.value.code == "JEN_NOT_JENKINS"
 
 
+@pytest.mark.parametrize(
+    ("body", "act"),
+    [
+        (b"{}", lambda admin: admin.build("nightly")),
+        (b'{"number": "x"}', lambda admin: admin.build("nightly")),
+        (b'{"number": 1e999}', lambda admin: admin.build("nightly")),
+        (b'{"jobs": 5}', lambda admin: admin.plan()),
+        (b'{"jobs": [{}]}', lambda admin: admin.plan()),
+        (b'{"jobs": [{"name": "a", "description": []}]}', lambda admin: admin.plan_prune()),
+        (b'{"jobs": [{"name": 5}]}', lambda admin: admin.trigger("flight-delays")),
+        (b'{"property": [5]}', lambda admin: admin.trigger("nightly")),
+        (b'{"property": [{"parameterDefinitions": {"name": 5}}]}', lambda admin: admin.trigger("nightly")),
+    ],
+)
+def test_fields_of_other_types_are_not_jenkins(
+    admin: Admin, jenkins: Double, body: bytes, act: Callable[[Admin], object]
+) -> None:
+    admin.apply()
+    route = jenkins._route
+    answer = Reply(200, body, "application/json")
+    jenkins._route = lambda request: answer if "api/json" in request.path else route(request)  # type: ignore[method-assign]
+    with pytest.raises(JenkinsError) as caught:
+        act(admin)
+    assert caught.value.code == "JEN_NOT_JENKINS"
+
+
 def test_a_login_that_does_not_arrive_is_named(open_admin: Open, jenkins: Double) -> None:
     admin = open_admin()
     admin.apply()

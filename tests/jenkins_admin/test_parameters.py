@@ -178,3 +178,10 @@ def test_a_rejection_is_noted_after_it_was_given(applied: Admin, jenkins: Double
     with pytest.raises(Exception, match="500"):
         applied.reject(build, "too slow")
     assert jenkins.state.item("ml/nightly").builds[-1].description is None
+
+
+def test_a_device_without_an_end(tmp_path: Path, jenkins: Double, admin: Admin) -> None:
+    admin.apply()
+    code, _, err = run(tmp_path, jenkins, "trigger", "nightly", "-p", "WHY=@/dev/zero")
+    assert code == 2
+    assert "CFG_USAGE: -p WHY: /dev/zero: is no file, and gives more than 64 MiB" in err
