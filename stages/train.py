@@ -33,8 +33,9 @@ from stages.records.stage import Stage, Work, carry_out, outputs_of
 if TYPE_CHECKING:
     from stages.model.training import Trained
 
-#: What training reads of `prepare`.
-_PREPARED = ["train.parquet", "test.parquet"]
+_SIDES = ["train.parquet", "test.parquet"]
+#: What the model depends on of `prepare`.
+_PREPARED = [*_SIDES, "schema.json"]
 
 
 def train(project: Project, verify_reproducible: bool = False) -> Result:
@@ -57,6 +58,7 @@ def train(project: Project, verify_reproducible: bool = False) -> Result:
 def describe(project: Project) -> Stage:
     """What the model depends on: the data of both sides, and what the configuration says about them and the model."""
     upstream.require_current(project, "prepare")
+    outputs_of(project, "prepare", ["profile.json"])  # for the card; it says more than the model depends on
     inputs = outputs_of(project, "prepare", _PREPARED)
     recorded = project.loaded.recorded("task", "data", "model", "golden")
     return Stage("train", config_of(project, "train"), recorded, inputs, variables_of(project, "train"))
@@ -124,6 +126,7 @@ def _golden(project: Project, out: Path, found: Trained) -> dict[str, Any]:
 def _synthetic(project: Project, found: Trained, columns: list[str]) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
+    from stages.model import training
     from stages.serving import golden, synthetic
 
     prepared = project.folder("prepare")
@@ -133,7 +136,7 @@ def _synthetic(project: Project, found: Trained, columns: list[str]) -> list[dic
             with pq.ParquetFile(prepared / f"{side}.parquet") as file:
                 yield from file.iter_batches(columns=columns)
 
-    schema = read_json(prepared / "schema.json")
+    schema = training.schema_of(prepared)
     return synthetic.rows(found.signature, schema, real, golden.ROWS, project.config.model.seed)
 
 
@@ -194,7 +197,7 @@ def _card(project: Project, out: Path, found: Trained) -> str:
     prepared = project.folder("prepare")
     profile = prepared / "profile.json"
     model_file = found.signature["model"]["file"]
-    digests = {name: sha256_file(prepared / name).sha256 for name in _PREPARED} | {
+    digests = {name: sha256_file(prepared / name).sha256 for name in _SIDES} | {
         model_file: found.signature["model"]["sha256"]
     }
     estimator = found.pipeline.steps[-1][1]

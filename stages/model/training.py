@@ -18,7 +18,7 @@ import pandas as pd
 
 from stages import console
 from stages.config import Config
-from stages.errors import ConfigError, DataError
+from stages.errors import ArtefactError, ConfigError, DataError
 from stages.model import (
     answers,
     estimator,
@@ -249,10 +249,23 @@ def digest(said: Answer) -> str:
     return whole.hexdigest()
 
 
+def schema_of(prepared: Path) -> dict[str, Any]:
+    """What prepare says of the columns: `columns` maps each name to an object; empty in the folder of an old release.
+
+    Raises:
+        ArtefactError: MOD_RECORD: schema.json cannot be read, or is none.
+    """
+    path = prepared / "schema.json"
+    found: dict[str, Any] = read_json(path) if path.is_file() else {"columns": {}}
+    columns = found.get("columns")
+    if not isinstance(columns, dict) or not all(isinstance(one, dict) for one in columns.values()):
+        raise ArtefactError("MOD_RECORD", f"{path}: its columns cannot be read", "write it again with: mlci prepare")
+    return found
+
+
 def _spellings(prepared: Path) -> dict[str, str]:
     """Column → spelling of its levels, as prepare found them."""
-    path = prepared / "schema.json"
-    columns = read_json(path)["columns"] if path.is_file() else {}
+    columns = schema_of(prepared)["columns"]
     return {name: column["spelling"] for name, column in columns.items() if "spelling" in column}
 
 

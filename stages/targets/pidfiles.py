@@ -86,7 +86,7 @@ def of(identity: str) -> list[PidFile]:
                     told["host"],
                 )
                 found.setdefault((one.pid, one.started), one)
-        except (KeyError, TypeError, ValueError, OSError):
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
             continue
     return list(found.values())
 

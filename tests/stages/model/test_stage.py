@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import ConfigError, GateError, MlciError
+from stages.model import training
 from stages.prepare import prepare
 from stages.project import Project
 from stages.records.stage import outputs_of
@@ -139,6 +140,21 @@ def test_without_data_there_is_nothing_to_train_on(folder: Path) -> None:
     with pytest.raises(MlciError) as caught:
         describe(_project(folder))
     assert (caught.value.code, caught.value.exit_code) == ("DAT_NOT_PREPARED", 3)
+
+
+@pytest.mark.parametrize("text", ['{"columns": 5}', '{"columns": {"late": 5}}', "{}"])
+def test_a_schema_that_is_none(folder: Path, text: str) -> None:
+    project = _project(folder)
+    prepare(project)
+    schema = project.folder("prepare") / "schema.json"
+    schema.write_text(text)
+    with pytest.raises(MlciError) as caught:
+        train(project)
+    assert (caught.value.code, caught.value.exit_code) == ("DAT_RECORD", 3)
+    assert "schema.json" in caught.value.what
+    with pytest.raises(MlciError) as caught:
+        training.schema_of(project.folder("prepare"))
+    assert (caught.value.code, caught.value.exit_code) == ("MOD_RECORD", 3)
 
 
 def test_a_failed_attempt_leaves_the_last_good_model(folder: Path) -> None:

@@ -138,6 +138,8 @@ def test_a_file_whose_process_ended_is_removed(known: str, tmp_path: Path, child
         ({"boot": "another", "machine": "another"}, True),
         ({"processes": "pid:[1]"}, True),
         ({"pid": "x"}, True),
+        ({"pid": float("inf")}, True),
+        ({"started": float("inf")}, True),
         ({"identity": "another"}, True),
     ],
 )
