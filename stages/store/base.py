@@ -62,9 +62,13 @@ class Move:
             shown = {"origin": "from", "digest": "to"}.get(wrong[0], wrong[0])
             raise ValueError(f"{shown!r} is missing or wrong")
         known: dict[str, Any] = {name: given[name] for name in _KINDS}
-        return cls(**known)
+        move = cls(**known)
+        if move.action not in _ACTIONS or move.generation < 1 or move.override == "":
+            raise ValueError("'action', 'generation' or 'override' holds what mlci never writes")
+        return move
 
 
+_ACTIONS = ("deploy", "rollback", "restore")
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("when", "env", "action", "digest", "by", "why"), (str,)),
     **dict.fromkeys(("origin", "override"), (str, type(None))),

@@ -191,6 +191,17 @@ def test_a_line_that_a_killed_run_did_not_write_is_not_lost(
     assert [m.generation for m in store.history("demo", "live")] == [1, 2, 3]
 
 
+MOVE = {
+    "when": "2026-01-01T00:00:00+00:00",
+    "env": "live",
+    "action": "deploy",
+    "from": None,
+    "to": "d",
+    "by": "b",
+    "why": "",
+    "override": None,
+    "generation": 1,
+}
 DAMAGED = {
     "no JSON": b"#####",
     "a list": b"[1, 2]",
@@ -201,6 +212,14 @@ DAMAGED = {
     "a text for a number": b'{"when": "", "env": "", "action": "", "to": "d", "by": "b", "why": "", "generation": ""}',
     "no override": b'{"when": "", "env": "", "action": "", "to": "", "from": "", "by": "", "why": "", "generation": 1}',
     "no text": b"\xff\xfe",
+    **{
+        name: json.dumps(MOVE | change).encode()
+        for name, change in {
+            "an unknown action": {"action": "x"},
+            "no generation": {"generation": 0},
+            "an override without a reason": {"override": ""},
+        }.items()
+    },
 }
 
 
