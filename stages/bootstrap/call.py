@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from stages.escaping import printable
+
 #: Exit codes of a stage that finished: what it left behind belongs to this run.
 _FINISHED = (0, 4)
 _OURS = ("MLCI_CALL", "MLCI_ANSWER", "MLCI_PYZ", "MLCI_PYZ_SHA256", "MLCI_PART")
@@ -39,7 +41,7 @@ def call() -> int:
     try:
         answer |= _found(answer, start, line)
     except Exception as error:  # noqa: BLE001  the command is over; its exit code must reach Jenkins all the same
-        print(f"mlci: what {line[0]} left behind was not read: {error}", file=sys.stderr)
+        print(printable(f"mlci: what {line[0]} left behind was not read: {error}"), file=sys.stderr)
     Path(given["MLCI_ANSWER"]).write_text(json.dumps(answer, ensure_ascii=False, default=str), encoding="utf-8")
     return code
 
@@ -98,7 +100,9 @@ def _found(answer: dict[str, Any], start: Path, words: list[str]) -> dict[str, A
 def _published(folder: Path, start: Path) -> dict[str, Any]:
     shown = os.path.relpath(folder, start)
     if shown.startswith(".."):
-        print(f"mlci: {folder} lies outside of the current folder; Jenkins cannot archive it", file=sys.stderr)
+        print(
+            printable(f"mlci: {folder} lies outside of the current folder; Jenkins cannot archive it"), file=sys.stderr
+        )
         return {"folder": None}
     junit = folder / "junit.xml"
     if junit.is_file():

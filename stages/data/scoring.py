@@ -16,6 +16,7 @@ from stages.data.chunks import Chunk
 from stages.data.contract import Contract
 from stages.data.formats import format_of
 from stages.data.reading import Reader, missing_columns, partition
+from stages.escaping import on_one_line
 
 _RULES = ("type", "nullable", "min", "max", "values", "pattern", "timezone", "format")
 
@@ -81,6 +82,6 @@ def check_features(chunk: Chunk, contract: Contract) -> Rows:
     errors: dict[int, list[str]] = {}
     for one in [*chunk.lost, *checked.refusals]:
         for row, value in zip(one.rows.tolist(), one.values, strict=True):
-            said = "" if value is None else f" ({value})"
+            said = "" if value is None else f" ({on_one_line(str(value))})"
             errors.setdefault(row, []).append(f"{one.column}: {one.code}{said}" if one.column else f"{one.code}{said}")
     return Rows(table, ["; ".join(errors[n]) if n in errors else None for n in numbers.tolist()], numbers)

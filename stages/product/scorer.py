@@ -30,7 +30,7 @@ def main(about: Mapping[str, Any], folder: str, words: list[str] | None = None) 
         done = _score(about, Path(folder), arguments)
         answer: dict[str, Any] = {"exit_code": 0, "rows": done[0], "refused": done[1]}
     except MlciError as error:
-        print(f"error {error.code}: {error.what}\n  -> {error.todo}", file=sys.stderr)
+        console.show_error(error, "text")
         said = {"code": error.code, "what": error.what, "todo": error.todo}
         answer = {"exit_code": error.exit_code, "error": said}
     except KeyboardInterrupt:
@@ -40,7 +40,7 @@ def main(about: Mapping[str, Any], folder: str, words: list[str] | None = None) 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if arguments.json:
-        print(json.dumps(answer, ensure_ascii=False))
+        console.say_json(answer)
     return int(answer["exit_code"])
 
 

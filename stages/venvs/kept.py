@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stages.escaping import printable
 from stages.venvs import manifest, place
 
 
@@ -34,7 +35,7 @@ def provide(folder: Path, what: str, make: Callable[[Path], None], sources: Mapp
         if why is None:
             return folder
         if (folder / manifest.COMPLETE).is_file():
-            print(f"mlci: {folder} is not used and made again: {why}", file=sys.stderr)
+            print(printable(f"mlci: {folder} is not used and made again: {why}"), file=sys.stderr)
         _clear(folder)
         try:
             make(folder)

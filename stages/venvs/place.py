@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.errors import InfraError, UsageError
+from stages.escaping import printable
 from stages.venvs import manifest, ownership
 
 #: Written last; a folder without it is half-made.
@@ -151,7 +152,11 @@ def exclusive(file: Path, what: str = "the same folder") -> Iterator[None]:
             except BlockingIOError:
                 now = time.monotonic()
                 if now > next_line:
-                    print(f"mlci: waiting for {_holder(held)} ({now - started:.0f} s)", file=sys.stderr, flush=True)
+                    print(
+                        printable(f"mlci: waiting for {_holder(held)} ({now - started:.0f} s)"),
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     next_line = now + between_lines()
                 time.sleep(0.1)
         held.truncate(0)

@@ -63,6 +63,16 @@ def test_as_many_rows_out_as_in_in_their_order(predictor: Predictor, file: Path,
     assert [p.name for p in file.parent.iterdir() if p.name.startswith(".")] == []
 
 
+def test_a_refused_value_steers_no_terminal(predictor: Predictor, file: Path) -> None:
+    lines = file.read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[HEAD.split(",").index("delay")] = "\x1b[2J\u202e::error::x"
+    file.write_text("\n".join([*lines, ",".join(cells)]) + "\n")
+    out = file.with_name("out.csv")
+    score(predictor, file, out, READ)
+    assert rows_of(out)[-1]["error"] == "delay: DAT_TYPE (\\x1b[2J\\u202e::error::x)"
+
+
 def test_packed_output_has_the_same_bytes_each_time(predictor: Predictor, file: Path) -> None:
     first, second = file.with_name("first.csv.gz"), file.with_name("second.csv.gz")
     for out in (first, second):
