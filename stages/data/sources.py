@@ -18,7 +18,7 @@ from stages import console
 from stages.config.schema import Data, SqlSource
 from stages.config.suffixes import SUFFIXES, Format
 from stages.data.formats import format_of
-from stages.errors import DataError
+from stages.errors import DataError, masked
 from stages.project import Project
 from stages.records.digest import sha256_file
 
@@ -154,7 +154,7 @@ def _local(project: Project, data: Data, source: str) -> Located:
             raise DataError(
                 "DAT_SOURCE_MISSING",
                 f"data.source {source}: no file matches",
-                f"put files there; looked in {_folder(project, path)}",
+                f"put files there; looked in {_folder(project, path, source)}",
             )
     elif path.is_dir():
         raise DataError(
@@ -165,7 +165,7 @@ def _local(project: Project, data: Data, source: str) -> Located:
     elif not path.is_file():
         raise DataError(
             "DAT_SOURCE_MISSING",
-            f"data.source {source}: there is no such file{_near(path)}",
+            f"data.source {source}: there is no such file{_near(path, source)}",
             "correct data.source, or fetch the file",
         )
     kinds = {format_of(match.name, data.format) for match in matches}
@@ -188,18 +188,20 @@ def _pattern(folder: Path) -> str:
     return "*.csv"
 
 
-def _folder(project: Project, path: Path) -> str:
+def _folder(project: Project, path: Path, source: str) -> str:
+    if masked(source) != source:  # a folder's name may be a part of a variable's value
+        return "its folder"
     fixed = path
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
     return project.show(fixed)
 
 
-def _near(path: Path) -> str:
+def _near(path: Path, source: str) -> str:
     import difflib
 
     try:
         close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1, cutoff=0.6)
     except OSError:
-        return f" (nor its folder {path.parent.name}/)"
+        return " (nor its folder)" if masked(source) != source else f" (nor its folder {path.parent.name}/)"
     return f"; did you mean {close[0]}?" if close else ""

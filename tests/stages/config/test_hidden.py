@@ -47,6 +47,8 @@ def test_no_command_shows_it(source, tmp_path, monkeypatch, capfd):
     kept = "".join(path.read_text(errors="replace") for path in (tmp_path / ".mlci").rglob("result.json"))
     assert SECRET not in shown + kept
     assert json.dumps(SECRET)[1:-1] not in shown + kept
+    if "sql" not in source:  # a database may quote a part of a query
+        assert SECRET.split("/")[0] not in shown + kept
 
 
 @pytest.mark.parametrize("key", ["data.target", "validate.champion", "model.estimator", "task", "data.split.by"])
