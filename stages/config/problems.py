@@ -211,7 +211,8 @@ def _translate(problem: Any, document: Document, data: Any, model: type[BaseMode
         not_text = kind in ("invalid_key", "string_type")
         wanted = "a key that is text" if not_text else expected(problem)
         mend = "write the key in quotes" if not_text else "rename the key"
-        return ConfigError("CFG_VALUE", f"{where}: expected {wanted}, got {_short(path[-1])}", mend)
+        got = problem["input"] if kind == "invalid_key" else path[-1]  # a null is at no path
+        return ConfigError("CFG_VALUE", f"{where}: expected {wanted}, got {_short(got)}", mend)
     shown = "" if SECRET_KEYS & set(map(str, path)) else f", got {_short(raw)}"
     mend = f"set {raw[2:-1].split(':-')[0]} to what is expected" if _is_reference(raw) else "correct the value"
     if kind == "literal_error":

@@ -213,6 +213,13 @@ def test_no_wording_of_pydantic_is_shown(name):
             "16: data.columns.c[1]: expected a key that is text, got 1",
             "write the key in quotes",
         ),
+        (
+            "data.columns.c",
+            {None: 2},
+            "16: data.columns.c: expected a key that is text, got null",
+            "write the key in quotes",
+        ),
+        ("data.columns.c", {1.5: 2}, "16: data.columns.c: expected a key that is text, got 1.5", None),
         ("data.columns.c.min", float("nan"), "16: data.columns.c.min: expected a finite number, got .nan", None),
         ("data.split.test", 1, "22: data.split.test: expected a number less than 1, got 1", None),
         ("data.split.test", 0, "22: data.split.test: expected a number greater than 0, got 0", None),
