@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from stages import __version__
 from stages.answer import Answer
-from stages.errors import InfraError, MlciError
+from stages.errors import InfraError, MlciError, masked
 from stages.records import provenance
 
 if TYPE_CHECKING:
@@ -101,6 +101,6 @@ def _store(project: Project, say: Callable[[bool | None, str, str], None]) -> No
     read_only = os.environ.get("MLCI_STORE_READONLY") == "1"
     say(
         None if against and read_only else not against,
-        f"store {store.known_as()}" + (" (made at the first deployment)" if new else ""),
+        masked(f"store {store.known_as()}") + (" (made at the first deployment)" if new else ""),
         against or "",
     )

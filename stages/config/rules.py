@@ -205,8 +205,15 @@ def _whole_numbers(data: dict[str, Any]) -> Iterator[_Problem]:
             )
 
 
+#: Characters of a path that Linux takes.
+_LONGEST_PATH = 4095
+
+
 def _store(data: dict[str, Any]) -> Iterator[_Problem]:
     store = data.get("store")
+    if isinstance(store, str) and ("\0" in store or len(store) > _LONGEST_PATH):
+        yield ("store",), "this can be no path: it is too long, or holds a NUL character", "name a directory"
+        return
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", store) if isinstance(store, str) else None
     if scheme is None:
         return

@@ -6,6 +6,7 @@ PyYAML parses; the types are resolved here, because YAML 1.1 turns ``NO`` into f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import math
@@ -101,6 +102,8 @@ def read(path: Path, name: str | None = None) -> Document:
     """
     shown = name or str(path)
     try:
+        if path.is_fifo() and path.parent != Path("/dev/fd"):  # of `<(command)`, which has a writer
+            raise OSError(errno.EINVAL, "is a pipe")
         with path.open("rb") as stream:
             content = stream.read(_LARGEST + 1)
         _check_size(len(content), shown)

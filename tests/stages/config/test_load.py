@@ -45,6 +45,12 @@ def test_the_store_comes_from_the_environment(tmp_path):
     assert load(tmp_path, MLCI_STORE="").config.store == config.DEFAULT_STORE
 
 
+@pytest.mark.parametrize("store", ["a\\0b", "x" * 5000])
+def test_a_store_that_can_be_no_path(tmp_path, store):
+    with pytest.raises(ConfigError, match=r"store: this can be no path"):
+        load(tmp_path, VALID, f'store: "{store}"\n')
+
+
 def test_each_missing_key_is_named(tmp_path):
     found = problems(tmp_path, "name: a\n")
     assert {what.split(": ")[1] for _, what, _ in found} == {"task", "data", "model"}

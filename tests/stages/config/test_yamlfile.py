@@ -1,4 +1,5 @@
 import math
+import os
 
 import pytest
 
@@ -188,6 +189,13 @@ def test_aliases_that_make_too_much(text):
 )
 def test_text_beyond_the_limits(text):
     assert refused(text).startswith("t:")
+
+
+def test_a_pipe_that_nobody_writes_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "ml.yaml")
+    with pytest.raises(ConfigError, match=r"ml\.yaml: cannot be read") as caught:
+        yamlfile.read(tmp_path / "ml.yaml")
+    assert caught.value.code == "CFG_FILE"
 
 
 def test_numbers_that_a_float_holds_are_read_and_quoted_ones_are_text():
