@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -52,7 +53,7 @@ def exclusive(work: Path) -> Iterator[None]:
     with disk_errors(work):
         free = _acquire(lock, 0)
         if not free:
-            who = holder.read_text() if holder.exists() else "unknown"
+            who = holder.read_text() if holder.is_file() else "unknown"
             log.warning("waiting for another mlci in this folder (%s) to finish", who)
             free = _acquire(lock, timeout)
     if not free:
@@ -60,12 +61,14 @@ def exclusive(work: Path) -> Iterator[None]:
     _held[work] = 1
     try:
         with disk_errors(work):
+            holder.unlink(missing_ok=True)  # whatever it is, such as a pipe that nobody reads
             holder.write_text(f"process {os.getpid()}")
             recover(work)
         yield
     finally:
         _held[work] = 0
-        holder.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

@@ -206,6 +206,17 @@ HOLD = """
 """
 
 
+def test_what_is_no_note_of_a_holder(project):
+    note = project.work / "lock.holder"
+    project.work.mkdir(exist_ok=True)
+    os.mkfifo(note)
+    with exclusive(project.work):
+        assert note.is_file()
+    note.mkdir()
+    with pytest.raises(InfraError, match="DEP_DISK"), exclusive(project.work):
+        pass
+
+
 def test_a_second_run_waits_and_is_refused_after_its_patience(project, monkeypatch):
     other = run_in_another_process(project, HOLD)
     try:
