@@ -22,7 +22,6 @@ from jenkins_admin.status import ModelStatus, age
 from stages import console
 from stages.errors import Interrupted, MlciError, UsageError
 from stages.escaping import on_one_line
-from stages.records.regular import read_regular
 
 _MARKS = {"create": "+", "update": "~", "replace": "!", "delete": "-", "refuse": "x"}
 _VERDICTS = {"ok": "OK", "warning": "WARN", "failed": "FAIL", "skipped": "SKIP"}
@@ -310,7 +309,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Value]:
 def _content(file: Path) -> bytes:
     """A file's bytes, or those of a pipe such as `<(command)`. Raises: OSError."""
     if file.is_file():
-        return read_regular(file)
+        return file.read_bytes()
     with file.open("rb") as stream:
         found = stream.read(_LONGEST_PIPE + 1)
     if len(found) > _LONGEST_PIPE:
