@@ -21,7 +21,6 @@ from jenkins_admin.plan import Action, Plan
 from jenkins_admin.status import ModelStatus, age
 from stages import console
 from stages.errors import Interrupted, MlciError, UsageError
-from stages.escaping import on_one_line
 
 _MARKS = {"create": "+", "update": "~", "replace": "!", "delete": "-", "refuse": "x"}
 _VERDICTS = {"ok": "OK", "warning": "WARN", "failed": "FAIL", "skipped": "SKIP"}
@@ -338,7 +337,8 @@ def reject(arguments: argparse.Namespace) -> Answer:
 
 
 def _answered(build: Build, id_: str, message: str, answer: str) -> Answer:
-    line = f"{build.job.label} #{build.number}: {on_one_line(message or id_)}: {answer}"
+    said = (message or id_).replace("\n", "\\n")
+    line = f"{build.job.label} #{build.number}: {said}: {answer}"
     return Answer([line], {"job": build.job.path, "build": build.number, "input": id_, "answer": answer})
 
 
@@ -363,7 +363,7 @@ def _row(one: ModelStatus, now: dt.datetime) -> tuple[str, ...]:
     number = f"#{one.build}" if one.build is not None else ""
     state = f"{one.state} ({one.note})" if one.note else one.state
     cells = one.model, number, state, age(one.finished, now), gate[:80], champion
-    return tuple(on_one_line(cell) for cell in cells)
+    return tuple(cell.replace("\n", "\\n") for cell in cells)
 
 
 def _status_data(one: ModelStatus, now: dt.datetime) -> dict[str, object]:
