@@ -213,7 +213,7 @@ DAMAGED = {
     "no override": b'{"when": "", "env": "", "action": "", "to": "", "from": "", "by": "", "why": "", "generation": 1}',
     "no text": b"\xff\xfe",
     **{
-        name: json.dumps(MOVE | change).encode()
+        name: json.dumps({**MOVE, **change}).encode()
         for name, change in {
             "an unknown action": {"action": "x"},
             "no generation": {"generation": 0},
