@@ -191,7 +191,7 @@ def test_a_line_that_a_killed_run_did_not_write_is_not_lost(
     assert [m.generation for m in store.history("demo", "live")] == [1, 2, 3]
 
 
-MOVE = {
+MOVE: dict[str, Any] = {
     "when": "2026-01-01T00:00:00+00:00",
     "env": "live",
     "action": "deploy",
@@ -212,14 +212,9 @@ DAMAGED = {
     "a text for a number": b'{"when": "", "env": "", "action": "", "to": "d", "by": "b", "why": "", "generation": ""}',
     "no override": b'{"when": "", "env": "", "action": "", "to": "", "from": "", "by": "", "why": "", "generation": 1}',
     "no text": b"\xff\xfe",
-    **{
-        name: json.dumps({**MOVE, **change}).encode()
-        for name, change in {
-            "an unknown action": {"action": "x"},
-            "no generation": {"generation": 0},
-            "an override without a reason": {"override": ""},
-        }.items()
-    },
+    "an unknown action": json.dumps(MOVE | {"action": "x"}).encode(),
+    "no generation": json.dumps(MOVE | {"generation": 0}).encode(),
+    "an override without a reason": json.dumps(MOVE | {"override": ""}).encode(),
 }
 
 
