@@ -53,6 +53,7 @@ WRITES: dict[str, tuple[Callable[[Admin, Double], object], Callable[[Admin], obj
     "create": (lambda a, j: None, lambda a: a.server.create("ml/new", b"<flow-definition/>")),
     "update": (lambda a, j: None, lambda a: a.server.update("ml/nightly", b"<flow-definition/>")),
     "delete": (lambda a, j: None, lambda a: a.server.delete("ml/nightly")),
+    "delete-at-the-top": (lambda a, j: None, lambda a: a.server.delete("ml")),
     "credential": (lambda a, j: None, lambda a: a.server.create_credential("ml", b"<x><id>n</id></x>")),
     "credential-update": (lambda a, j: None, lambda a: a.server.update_credential("ml", "api-key", TEXT)),
     "credential-delete": (lambda a, j: None, lambda a: a.server.delete_credential("ml", "api-key")),
@@ -98,6 +99,9 @@ def test_jenkins_below_a_path_and_by_another_name(admin: Admin, jenkins: Double)
     admin.stop(admin.build("nightly"))
     admin.scan("flight-delays")
     admin.server.delete("ml/nightly")
+    jenkins._address = lambda path: "http://10.0.0.5:8080/ci/"  # type: ignore[method-assign]
+    admin.server.delete("ml")
+    assert not admin.server.exists("ml")
 
 
 @pytest.mark.parametrize("folder", ["a (b)", "ü+ö", "it's=1,2~"])

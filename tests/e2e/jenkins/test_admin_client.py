@@ -142,7 +142,7 @@ def test_after_jenkins_saved_every_item_nothing_has_changed(admin: Admin, real: 
     ("script", "path", "expected"),
     [
         ("it.setDisabled(true)", "nightly", ["~ disabled: true -> false"]),
-        ("it.setDescription('mine')", "slow", None),
+        ("it.setDescription('mine ' + it.description)", "slow", None),
         ("it.setQuietPeriod(7)", "slow", ["- quietPeriod: 7"]),
         ("it.removeProperty(hudson.model.ParametersDefinitionProperty)", "nightly", None),
         ("it.setTriggers([])", "nightly", None),
@@ -159,6 +159,15 @@ def test_what_a_person_changed_shows_exactly_and_is_undone(
     assert list(found) == [path]
     assert found[path] == expected if expected is not None else len(found[path]) == 1
     assert admin.apply().writes == 1
+    assert shown(admin) == {}
+
+
+def test_a_job_without_its_marker_is_somebody_elses(admin: Admin, real: Real) -> None:
+    slow = f"def it = Jenkins.get().getItemByFullName('{admin.settings.root.name}/slow'); def old = it.description; "
+    old = real.groovy(f"{slow} it.setDescription('mine'); it.save(); print old").strip()
+    refused = [(action.verb, action.note) for action in admin.plan().actions]
+    assert refused == [("refuse", "was made by hand: adopt: true in the file takes it over")]
+    real.groovy(f"{slow} it.setDescription('{old}'); it.save()")
     assert shown(admin) == {}
 
 
