@@ -13,7 +13,7 @@ from tests.vars.conftest import VARS, mvn
 EXPECTED = {
     "LibraryTest": 49,
     "NoiseTest": 7,
-    "EndTest": 8,
+    "EndTest": 10,
     "TrustTest": 8,
     "StructureTest": 2,
     "SandboxTest": 5,

@@ -42,6 +42,25 @@ class EndTest extends RigTest {
     }
 
     @Test
+    void aTimeLimitAroundThePipelineIsATimeLimit() {
+        training(FakeSteps.aborted('Timeout has been exceeded'))
+        assert thrown(MAIL) instanceof FlowInterruptedException
+        assert steps.of('mail').collect { it.arguments[0].subject } == ['ABORTED: flights #7']
+        assert description() == 'stopped in stage Train: Timeout has been exceeded'
+    }
+
+    @Test
+    void anInterruptionThatJenkinsDoesNotExplainIsASentence() {
+        training(FakeSteps.aborted(''))
+        thrown(MAIL)
+        assert description() == 'stopped in stage Train by a person or a newer build'
+        again()
+        training(FakeSteps.interrupted(''))
+        thrown(MAIL)
+        assert description() == 'stopped in stage Train: its time limit was exceeded, or its agent was lost'
+    }
+
+    @Test
     void aBuildThatANewerOneOvertookSaysSo() {
         steps.replaced.milestone = { Call call, World here -> throw FakeSteps.aborted('') }
         thrown(MAIL)
