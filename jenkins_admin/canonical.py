@@ -42,6 +42,8 @@ _DEFAULTS: dict[str, frozenset[str]] = {
     "artifactDaysToKeep": frozenset({"-1"}),
     "artifactNumToKeep": frozenset({"-1"}),
     "configVersion": frozenset({"2"}),
+    # The first build that loads a library writes it into the folder.
+    "libraryPath": frozenset({".", "./"}),
 }
 
 #: Implementing classes that say nothing when there is nothing in them.

@@ -26,6 +26,7 @@ def read(name: str) -> str:
         ("<a><b>false</b><c></c><actions/></a>", "<a/>"),
         ("<a><b>1</b><c>2</c></a>", "<a><c>2</c><b>1</b></a>"),
         ("<a><daysToKeep>-1</daysToKeep></a>", "<a/>"),
+        ("<a><retriever class='x.R'><libraryPath>.</libraryPath></retriever></a>", "<a><retriever class='x.R'/></a>"),
         ("<a><s><owner class='x' reference='../..'/><t>1</t></s></a>", "<a><s><t>1</t></s></a>"),
         ("<a><submoduleCfg class='empty-list'/></a>", "<a><submoduleCfg class='list'/></a>"),
         (
@@ -45,6 +46,7 @@ def test_mean_the_same(live: str, wanted: str) -> None:
     ("live", "wanted"),
     [
         ("<a><b>true</b></a>", "<a/>"),
+        ("<a><libraryPath>lib/</libraryPath></a>", "<a/>"),
         ("<a><d> </d></a>", "<a/>"),
         ("<a><l><x.Trait/></l></a>", "<a><l/></a>"),
         (
