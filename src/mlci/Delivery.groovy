@@ -348,8 +348,9 @@ class Delivery implements Serializable {
         Map packed = step('pack').call('pack', ["${place}/${packName()}".toString()])
         parcel = (packed.bytes ?: 0) <= (options.stashLimit as long) * 1024 * 1024 ? 'stash' : 'artefact'
         if (parcel == 'artefact' && !options.archiveData) {
-            script.error("mlPipeline: the results of ${plan.name} take ${(packed.bytes as long).intdiv(1024 * 1024)} MB, more " +
-                "than stashLimit (${options.stashLimit}); archived, the data in them could be read by everybody who sees the build. Raise " +
+            long megabytes = (packed.bytes as long).intdiv(1024 * 1024)
+            script.error("mlPipeline: the results of ${plan.name} take ${megabytes} MB, more than stashLimit " +
+                "(${options.stashLimit}); archived, the data in them could be read by everybody who sees the build. Raise " +
                 'stashLimit, let all stages run on one agent, or allow it with archiveData: true')
         }
         script.dir(place) {
