@@ -28,7 +28,7 @@ class Watch implements Serializable {
 
     /**
      * Runs the body. The step `retry` begins again after what Jenkins stopped itself, never after what a person or a newer
-     * build stopped: the second try does nothing but notice that. The sandbox shows nothing else of the cause.
+     * build stopped: the second try does nothing but notice that. A time limit around mlPipeline shows in its message alone.
      */
     void over(Closure body) {
         Throwable failure = null
