@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import http.client
+import dataclasses
 import json
 import os
 import shutil
@@ -491,10 +492,12 @@ def _is_slow(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _loses_the_race(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else moved the alias after this deployment looked at it."""
-    environment = Environment.of(project)
-    late = next_move(environment, "deploy", "0" * 64, "me", "late")
-    late = type(late)(**{**late.__dict__, "generation": late.generation - 1})
-    monkeypatch.setattr(deploy_module, "next_move", lambda *_: late)
+
+    def late(environment: Environment, action: str, digest: str, *rest: Any) -> Any:
+        move = next_move(environment, action, digest, *rest)
+        return dataclasses.replace(move, generation=move.generation - 1)
+
+    monkeypatch.setattr(deploy_module, "next_move", late)
 
 
 def test_a_port_of_another_program(project: Project) -> None:

@@ -18,11 +18,11 @@ def deployed(repository):
     return repository
 
 
-def test_predict_and_validate_refuse_a_pickle_that_ml_yaml_does_not_allow(deployed):
+def test_a_pickle_of_another_configuration_is_neither_read_nor_deployed(deployed):
     assert deployed.run("predict", "data.csv", "-o", "out.csv").exit_code == 0
     said = deployed.run("predict", "data.csv", "-o", "out.csv", "--set", "model.format=skops")
-    assert (said.exit_code, said.codes) == (3, ["MOD_PICKLE"])
-    assert "--set model.format=joblib" in said.err
+    assert (said.exit_code, said.codes) == (3, ["MOD_STALE"])
+    assert "model.format" in said.err
     said = deployed.run("deploy", "--set", "model.format=skops", "--override-gate", "why", "--by", "me")
     assert (said.exit_code, said.codes[-1]) in ((3, "MOD_PICKLE"), (3, "MOD_STALE"), (4, "DEP_NOT_APPROVED")), said.err
     assert not (deployed.folder / "store" / "models").exists() or not list(
