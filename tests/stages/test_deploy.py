@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import http.client
-import dataclasses
 import json
 import os
 import shutil
