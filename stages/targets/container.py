@@ -30,6 +30,8 @@ log = logging.getLogger("mlci")
 
 #: Until the gateway has found a model that is ready, in seconds.
 _FOUND_SECONDS = 30.0
+#: Longer than a check of the gateway that fails and the next one take, in seconds.
+_SETTLED_SECONDS = 0.6
 #: Between two looks at a service under watch, in seconds.
 _LOOK_SECONDS = 1.0
 
@@ -235,6 +237,10 @@ class ContainerTarget:
         self._usual = self._counted()
         log.info("%s goes over to %s", self.setting.env, candidate.version[:12])
         gateway.attach(self._client, self.setting, candidate.container)
+        self._await_found(candidate.container, candidate.version)
+        # The name may be known before packets arrive: the gateway's first check then fails, and the model is down again
+        # until the next one. What served before must still be there meanwhile.
+        time.sleep(_SETTLED_SECONDS)
         self._await_found(candidate.container, candidate.version)
         if any(containers.version_of(container) == candidate.version for container in self._before):
             self._await_share(candidate.container)

@@ -84,7 +84,8 @@ backend models
     option httpchk GET /readyz
     # A connection that fails counts as one failed check of four, and brings the next ones at once. It alone takes no
     # model away: on a busy machine it is the one that takes too long, to the only model there is.
-    default-server check inter 500ms fastinter 100ms rise 1 fall 4 observe layer4 error-limit 1 on-error fail-check
+    default-server check inter 500ms fastinter 100ms downinter 100ms rise 1 fall 4
+    default-server observe layer4 error-limit 1 on-error fail-check
     server-template model 4 {MODELS}:{PORT} resolvers engine resolve-prefer ipv4 init-addr none
 """
 
